@@ -1,0 +1,1 @@
+"""Words everyone shares: units, errors, identities, safe file writing."""

@@ -1,0 +1,62 @@
+"""Content identities: what a cached or reported thing was computed from.
+
+A name ("tiny", a class name, a path) never identifies anything: two checkpoints can share it. The hash of the content
+does. Every cache key and every report row uses these.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+# Layers whose source text decides an embedding. Evaluation and training may change without invalidating vectors.
+EMBEDDING_LAYERS = ("core", "audio", "features", "model", "embedding")
+
+
+def hash_bytes(parts: Iterable[bytes]) -> str:
+    """SHA-256 of the parts, each preceded by its length, so that parts cannot run into each other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
+    return hash_bytes([json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()])
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_tensors(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of tensors of any dtype, in the order of their names."""
+    import torch
+
+    def parts() -> Iterable[bytes]:
+        for name in sorted(tensors):
+            tensor = tensors[name].detach().cpu().contiguous()
+            yield f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode()
+            yield tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+    return hash_bytes(parts())
+
+
+@lru_cache(maxsize=1)
+def code_identity() -> str:
+    """Package version and hash of the source that decides an embedding, e.g. `0.1.0+3f2a…` (12 hex digits).
+
+    Works from an installed wheel, where there is no commit to ask for.
+    """
+    from uniwhisper import __version__
+
+    package = Path(__file__).parent.parent
+    files = sorted(path for layer in EMBEDDING_LAYERS for path in (package / layer).rglob("*.py"))
+    names_and_texts = (part for path in files for part in (str(path.relative_to(package)).encode(), path.read_bytes()))
+    return f"{__version__}+{hash_bytes(names_and_texts)[:12]}"

@@ -1,0 +1,1 @@
+"""Audio to vectors: the part most people use."""

@@ -1,0 +1,1 @@
+"""Vectors to scores: k nearest neighbours and probes on frozen features."""

@@ -1,0 +1,1 @@
+"""Shipped training recipes: functions that return a frozen `Recipe`."""

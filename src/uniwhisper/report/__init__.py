@@ -1,0 +1,1 @@
+"""Scores to pages and tables people read."""
