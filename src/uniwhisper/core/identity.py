@@ -60,3 +60,8 @@ def code_identity() -> str:
     files = sorted(path for layer in EMBEDDING_LAYERS for path in (package / layer).rglob("*.py"))
     names_and_texts = (part for path in files for part in (str(path.relative_to(package)).encode(), path.read_bytes()))
     return f"{__version__}+{hash_bytes(names_and_texts)[:12]}"
+
+
+def content_fold(sha256: str, folds: int) -> int:
+    """Fold of a clip, decided by its content alone: the same for every program that asks."""
+    return int(sha256[:8], 16) % folds

@@ -1,5 +1,6 @@
 """Where and with what something was made: written beside every checkpoint and result."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +13,10 @@ REPORTED_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "soundfile
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this package runs from, with `-dirty` if tracked files differ; None outside one."""
+    """Commit of the checkout this package runs from, with `-dirty` if tracked files differ; None outside one.
+
+    Where the source travels without its history (a cluster node), `UNIWHISPER_COMMIT` says it.
+    """
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -24,7 +28,7 @@ def git_commit() -> str | None:
 
     # An installed wheel may lie inside somebody else's checkout: only ours tracks this very file.
     if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return None
+        return os.environ.get("UNIWHISPER_COMMIT")
     commit = git("rev-parse", "HEAD")
     return f"{commit}-dirty" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
 

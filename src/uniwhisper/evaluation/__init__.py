@@ -1,1 +1,1 @@
-"""Vectors to scores: k nearest neighbours and probes on frozen features."""
+"""Vectors to scores: suites as data, true-cosine kNN, a linear probe, and results that say what they came from."""

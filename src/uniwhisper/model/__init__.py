@@ -1,1 +1,1 @@
-"""Log-mel to frames (encoder), frames to audio tokens (adapter), audio and text tokens to a loss or an answer (language model)."""
+"""Log-mel to frames (encoder), to audio tokens (adapter), with text tokens to a loss or an answer (language model)."""

@@ -1,1 +1,1 @@
-"""Scores to pages and tables people read."""
+"""Scores to pages and tables. Reads result files only: no audio, no models."""

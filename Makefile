@@ -1,0 +1,60 @@
+# Needs Python >= 3.11 and a package registry; everything else is set up here. `make help` lists the targets.
+
+UV_VERSION := 0.13.9
+AUDIO ?=
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+# One environment, made from the lock, whatever the caller's shell has activated. No interpreter is ever downloaded.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+export UV_PROJECT_ENVIRONMENT := .venv
+export UV_PYTHON_DOWNLOADS := never
+
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
+export UV_PYTHON := $(PYTHON)
+# Tests that build the wheel or a second environment find uv here.
+export UNIWHISPER_UV := $(if $(filter .tools/%,$(UV)),$(CURDIR)/)$(UV)
+
+RUN := $(UV) run --no-sync
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help python setup lock check format test test-gpu demo
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+python:
+	@test -n "$(PYTHON)" || { echo "UniWhisper needs Python 3.11 or newer; python3 here is $$(python3 --version 2>&1 | head -n 1)" >&2; exit 1; }
+
+# Debian's python3 has no ensurepip without python3-venv; pip can then still put uv into a folder of its own.
+.tools/uv/bin/uv: | python
+	@rm -rf .tools/uv
+	@$(PYTHON) -m venv .tools/uv >/dev/null 2>&1 && .tools/uv/bin/python -m pip install --quiet uv==$(UV_VERSION) \
+		|| { rm -rf .tools/uv; $(PYTHON) -m pip install --quiet --target .tools/uv uv==$(UV_VERSION); } \
+		|| { rm -rf .tools/uv; echo "uv cannot be installed: this Python has neither venv nor pip, or no package registry answers" >&2; exit 1; }
+
+setup: python $(UV) ## install everything the lock names into .venv
+	@$(UV) sync --locked --all-extras --group dev
+
+lock: python $(UV) ## resolve the dependencies again into uv.lock
+	@$(UV) lock
+
+check: setup ## lint and check the formatting
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check --quiet || { echo "some files are not formatted: make format" >&2; exit 1; }
+
+format: setup ## format and mend what ruff can mend
+	@$(RUN) ruff check --fix
+	@$(RUN) ruff format
+
+test: check ## lint, then all tests that need no GPU; PYTEST_ARGS="-k audio" narrows
+	@$(ONE_THREAD) $(RUN) python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+test-gpu: ## tests on a CUDA device, in the Python that is active (its torch fits the driver)
+	@PYTHONPATH=src python3 -m pytest -m gpu $(PYTEST_ARGS)
+
+demo: setup ## the whole path on synthetic sounds; AUDIO=folder embeds your own files instead
+	@$(RUN) uniwhisper demo $(if $(AUDIO),--audio "$(AUDIO)")

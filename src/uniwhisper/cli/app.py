@@ -1,0 +1,109 @@
+"""The `uniwhisper` command: finds the verb, and turns errors into messages and exit statuses.
+
+Exit status: 0 all done; 1 some inputs failed; 2 a usage error, or nothing was written; 130 stopped by Ctrl-C.
+"""
+
+import os
+import signal
+import sys
+import warnings
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+# Verb: where its function (one verb) or its Typer app (a group of verbs) lives. Imported when asked for.
+VERBS = {
+    "embed": "uniwhisper.cli.embed:embed",
+    "train": "uniwhisper.cli.train:train",
+    "data": "uniwhisper.cli.data:app",
+    "evaluate": "uniwhisper.cli.evaluate:evaluate",
+    "report": "uniwhisper.cli.report:report",
+    "demo": "uniwhisper.cli.demo:demo",
+    "pretrain-lm": "uniwhisper.cli.train:pretrain_lm",
+    "doctor": "uniwhisper.cli.doctor:doctor",
+}
+
+
+class Verbs(TyperGroup):
+    """Imports a verb's file when the verb is asked for: one verb cannot slow or break another."""
+
+    def __init__(self, **attributes) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(VERBS)  # the names, for suggestions after a typing error
+
+    def list_commands(self, ctx) -> list[str]:  # noqa: ARG002
+        return list(VERBS)
+
+    def get_command(self, ctx, cmd_name: str):  # noqa: ARG002
+        if cmd_name not in VERBS:
+            return None
+        module, attribute = VERBS[cmd_name].split(":")
+        verb = getattr(import_module(module), attribute)
+        if isinstance(verb, typer.Typer):
+            command = typer.main.get_group(verb)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command(cmd_name)(verb)
+            command = typer.main.get_command(alone)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=Verbs,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from uniwhisper import __version__
+
+        typer.echo(f"uniwhisper {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def uniwhisper(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """One audio encoder for speech, environmental sound and music: embed, train, judge."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    from uniwhisper.core.errors import UserError
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    warnings.showwarning = _print_warning
+    try:
+        try:
+            app(prog_name="uniwhisper")
+        finally:
+            # Here, where a closed pipe can still be caught, instead of at the interpreter's end.
+            sys.stdout.flush()
+    except UserError as error:
+        from uniwhisper.cli.output import print_error
+
+        print_error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _print_warning(message, category, filename, lineno, file=None, line=None) -> None:  # noqa: ARG001
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,112 @@
+"""`uniwhisper data`: from folders of recordings to a checked training set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from uniwhisper.data.manifest import Manifest
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Prepare and check training data.")
+
+
+@app.callback()
+def data() -> None:
+    """Prepare and check training data."""
+
+
+@app.command()
+def prepare(
+    folder: Annotated[Path, typer.Argument(show_default=False, help="Folder with one folder of tars per corpus.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="Folder for manifest.jsonl.")
+    ],
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad clips out and name them, instead of stopping at the first.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Decode and check every clip of FOLDER/<corpus>/*.tar, and write the manifest that training reads.
+
+    A corpus that is not shipped is described by a corpus.json in its folder.
+
+    Exit status 0: all good. 1: bad clips were left out, the manifest holds the rest. 2: nothing is written.
+    """
+    from uniwhisper.cli.output import note, print_json
+    from uniwhisper.data.manifest import MANIFEST_NAME
+    from uniwhisper.data.prepare import prepare as run
+
+    with _progress("checking clips") as progress:
+        manifest = run(folder, output, skip_bad=skip_bad, overwrite=overwrite, progress=progress)
+    path = output / MANIFEST_NAME
+    summary = _summary(manifest)
+    if as_json:
+        print_json({"manifest": str(path), "hash": manifest.hash, "corpora": summary, "skipped": manifest.skipped})
+    else:
+        _print_table(summary)
+        typer.echo(f"{path}  {len(manifest.records):,} clips, hash {manifest.hash[:16]}")
+    for line in manifest.skipped:
+        note(f"left out: {line}")
+    if manifest.skipped:
+        note(f"{len(manifest.skipped)} left out of {len(manifest.skipped) + len(manifest.records)}")
+        raise typer.Exit(1)
+
+
+def _summary(manifest: "Manifest") -> list[dict[str, Any]]:
+    return [
+        {
+            "corpus": name,
+            "clips": counts["clips"],
+            "hours": counts["hours"],
+            "domain": manifest.corpora[name].domain,
+            "tasks": list(manifest.corpora[name].tasks),
+            "licence": manifest.corpora[name].licence,
+        }
+        for name, counts in manifest.counts.items()
+    ]
+
+
+def _print_table(summary: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("corpus", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("clips", justify="right")
+    table.add_column("hours", justify="right")
+    for name in ("domain", "tasks", "licence"):
+        table.add_column(name, overflow="fold")
+    for row in summary:
+        hours, tasks = f"{row['hours']:.2f}", ", ".join(row["tasks"])
+        table.add_row(Text(row["corpus"]), f"{row['clips']:,}", hours, row["domain"], tasks, Text(row["licence"]))
+    clips, hours = sum(row["clips"] for row in summary), sum(row["hours"] for row in summary)
+    table.add_section()
+    table.add_row("all", f"{clips:,}", f"{hours:.2f}")
+    Console().print(table)
+
+
+def _progress(label: str):
+    """A bar on stderr, if that is a terminal; gives a function of (clips done, in all)."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def bar():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from uniwhisper.cli.output import stderr_console
+
+        console = stderr_console()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(label, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+    return bar()

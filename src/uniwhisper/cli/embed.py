@@ -1,0 +1,163 @@
+"""`uniwhisper embed`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from uniwhisper.embedding.decode import Inputs
+    from uniwhisper.embedding.embedder import Embedder, Progress
+    from uniwhisper.embedding.table import Failure, FrameBlock
+
+
+def embed(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES-OR-FOLDERS", show_default=False, help="Audio files, or folders to search."),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", show_default=False, help="Parquet file to write.", metavar="FILE")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODEL", show_default="the packaged one", help="Folder, OpenAI .pt file or hub id."
+        ),
+    ] = None,
+    frames: Annotated[bool, typer.Option("--frames", help="A row per 20 ms frame instead of a row per file.")] = False,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            "--layer", metavar="K", show_default="normal output", help="Output of block K; 0 is the first's input."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute; the choice is printed.")
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Turn audio files into vectors, one row per file.
+
+    Columns are path, seconds and vector; with --frames path, time_seconds and vector.
+    The schema's metadata says which weights and code made them.
+
+    Exit status 0: all done. 1: some files failed, the rest is written. 2: nothing is written.
+    """
+    from time import perf_counter
+
+    from uniwhisper.cli.output import audio_progress, note
+    from uniwhisper.core.files import atomic_output
+
+    with atomic_output(output, overwrite=overwrite) as temporary:
+        paths = _find(sources)
+
+        from uniwhisper.embedding.decode import Inputs
+        from uniwhisper.embedding.device import device_text
+        from uniwhisper.embedding.embedder import Embedder
+
+        embedder = Embedder.from_pretrained(model, device=device, layer=layer)
+        note(f"device: {device_text(embedder.device)}")
+        start = perf_counter()
+        with Inputs(paths, skip=True) as inputs, audio_progress("embedding") as progress:
+            write = _write_frames if frames else _write_vectors
+            written = write(temporary, embedder, inputs, progress)
+            failures = inputs.failures
+        speed = written.seconds / (perf_counter() - start)
+        if not written.files:
+            _print_summary(None, embedder, written, failures, speed, as_json=as_json)
+            raise typer.Exit(2)
+    _print_summary(output, embedder, written, failures, speed, as_json=as_json)
+    if failures:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What went into the output."""
+
+    files: int
+    rows: int
+    seconds: float
+    """Seconds of audio."""
+
+
+def _find(sources: list[str]) -> list[Path]:
+    """Audio files meant. A path that does not exist comes last: it fails like a bad file, without stopping the rest."""
+    from uniwhisper.audio.find import find_audio
+
+    missing = [Path(source) for source in sources if not Path(source).exists()]
+    return find_audio([source for source in sources if Path(source) not in missing]) + missing
+
+
+def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
+    """A row per clip; no file if there is none."""
+    from uniwhisper.embedding.parquet import metadata_of, write_vectors
+
+    table = embedder.table(inputs, progress=progress)
+    if len(table):
+        write_vectors(path, table, metadata_of(embedder))
+    return Written(len(table), len(table), float(table.seconds.sum()))
+
+
+def _write_frames(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
+    """A row per frame."""
+    from uniwhisper.embedding.parquet import metadata_of, write_frames
+
+    files, seconds = set(), 0.0
+
+    def counted() -> "Iterator[FrameBlock]":
+        nonlocal seconds
+        for block in embedder.frame_blocks(inputs, progress=progress):
+            files.add(block.index)
+            seconds += block.seconds
+            yield block
+
+    rows = write_frames(path, counted(), embedder.width, metadata_of(embedder))
+    return Written(len(files), rows, seconds)
+
+
+def _print_summary(
+    output: Path | None,
+    embedder: "Embedder",
+    written: Written,
+    failures: "list[Failure]",
+    speed: float,
+    *,
+    as_json: bool,
+) -> None:
+    from uniwhisper.cli.output import duration, note, print_facts, print_failures, print_json
+    from uniwhisper.embedding.device import device_text
+
+    if failures:
+        print_failures(failures)
+    if as_json:
+        print_json(
+            {
+                "output": None if output is None else str(output),
+                "files": written.files,
+                "failed": [{"path": failure.name, "reason": failure.reason} for failure in failures],
+                "rows": written.rows,
+                "audio_seconds": written.seconds,
+                "audio_seconds_per_second": round(speed, 1),
+                "width": embedder.width,
+                "device": device_text(embedder.device),
+                "model": embedder.source,
+                "identity": embedder.identity,
+            }
+        )
+    elif output is not None:
+        print_facts(
+            {
+                "files": f"{written.files:,}" + (f" ({len(failures):,} more failed)" if failures else ""),
+                "audio": duration(written.seconds),
+                "rows": f"{written.rows:,} × {embedder.width} numbers",
+                "speed": f"{speed:,.0f} seconds of audio per second",
+                "output": str(output),
+            }
+        )
+    if output is None:
+        note(f"nothing was written: none of the {len(failures):,} files could be embedded")

@@ -1,0 +1,101 @@
+"""What every verb prints, and where: results to stdout, everything else to stderr, progress only on a terminal."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from uniwhisper.core.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from uniwhisper.embedding.table import Failure
+
+
+def stderr_console() -> "Console":
+    """Rich console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Aligned `name  value` lines on stdout; a value's further lines are indented to the first."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}".replace("\n", "\n" + " " * (width + 2)))
+
+
+def note(message: str) -> None:
+    """One line on stderr."""
+    print(message, file=sys.stderr)
+
+
+def print_error(error: UserError) -> None:
+    """A user's error on stderr: the problem, then what was expected, what came, and what to do."""
+    from rich.text import Text
+
+    text = Text.assemble(("error: ", "bold red"), (error.problem, "bold"))
+    for label, value in (("expected", error.expected), ("got", error.got), ("fix", error.fix)):
+        text.append(f"\n  {label:<9}", "dim").append(value)
+    stderr_console().print(text, soft_wrap=True)
+
+
+def print_failures(failures: Sequence["Failure"]) -> None:
+    """Each failed input with its reason, on stderr: a table on a terminal, one line each elsewhere."""
+    console = stderr_console()
+    if not console.is_terminal:
+        for failure in failures:
+            note(f"failed: {failure.name}: {failure.reason}")
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("failed", "reason", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.columns[0].overflow = "fold"
+    for failure in failures:
+        table.add_row(Text(failure.name, "red"), Text(failure.reason))
+    console.print(table)
+
+
+@contextmanager
+def audio_progress(label: str) -> Iterator[Callable[[float, float], None]]:
+    """A bar on stderr while the block runs, if stderr is a terminal; gives a function of (seconds done, in total)."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = stderr_console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[audio]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None, audio="")
+
+        def report(done_seconds: float, total_seconds: float) -> None:
+            elapsed = bar.tasks[task].elapsed or 0.0
+            speed = f", {done_seconds / elapsed:,.0f}× real time" if elapsed > 0 else ""
+            audio = f"{duration(done_seconds)} of {duration(total_seconds)}{speed}"
+            bar.update(task, completed=done_seconds, total=total_seconds, audio=audio)
+
+        yield report
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `4.2 s`, `3:05 min`, `1:02:05 h`."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"

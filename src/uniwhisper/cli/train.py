@@ -1,0 +1,70 @@
+"""`uniwhisper train` and `uniwhisper pretrain-lm`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda; the choice is printed.")]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (mini, …) or file.py:function.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder: checkpoints, metrics, the model.")],
+    data: Annotated[Path, typer.Option(help="Folder written by `uniwhisper data prepare`.")] = Path("prepared"),
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a recipe field; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
+    device: Device = "auto",
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep decoded audio here between runs (2 bytes a sample); else decode each draw."),
+    ] = None,
+) -> None:
+    """Train an encoder through a frozen language model."""
+    from rich.console import Console
+
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.model.device import choose_device
+    from uniwhisper.training.loop import train as run
+    from uniwhisper.training.overrides import override
+    from uniwhisper.training.recipe import load_recipe
+
+    resolved = override(load_recipe(recipe), assignments or [])
+    manifest = Manifest.read(data)
+    console = Console(stderr=True)
+    chosen = choose_device(device)
+    console.print(f"device: {chosen}", highlight=False)
+    model = run(resolved, manifest, output, resume=resume, device=chosen, cache=cache, console=console)
+    typer.echo(model)
+
+
+def pretrain_lm(
+    texts: Annotated[list[Path], typer.Argument(help="Text files, or folders of .txt files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model and tokenizer.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Prepared corpus whose instructions and short answers are read too.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seeds weights and data order.")] = 0,
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Pretrain a small Qwen3-architecture language model on text, for where none can be downloaded."""
+    from rich.console import Console
+
+    from uniwhisper.data.instructions import text_only_pairs
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.model.device import choose_device
+    from uniwhisper.training.pretrain_lm import LanguageModelRecipe
+    from uniwhisper.training.pretrain_lm import pretrain_lm as run
+
+    files = [file for path in texts for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
+    pairs = [] if data is None else text_only_pairs(Manifest.read(data))
+    console = Console(stderr=True)
+    chosen = choose_device(device)
+    console.print(f"device: {chosen}; {len(files)} text files, {len(pairs):,} instruction pairs", highlight=False)
+    recipe = LanguageModelRecipe(steps=steps, seed=seed)
+    figures = run(files, pairs, output, recipe, device=chosen, overwrite=overwrite, console=console)
+    typer.echo(f"{output}: held-out perplexity {figures['held_out_perplexity']:.1f} per token")

@@ -1,0 +1,137 @@
+"""Reading WebDataset tars without trusting them: which clips lie where, nothing is ever unpacked.
+
+A clip is a pair of members `<key>.<audio extension>` and `<key>.json`. Following WebDataset, the key is the member's
+path up to the first dot of its file name. Members are read by offset, so a name with `..` could write nothing; it is
+refused all the same, because whoever unpacks such a tar with another program is not that lucky.
+"""
+
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from uniwhisper.audio.formats import AUDIO_EXTENSIONS
+from uniwhisper.core.errors import ManifestError
+
+_REPACK = "pack the archive again, with one `<key>.json` for each `<key>.<audio extension>` and plain relative names"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedClip:
+    """One clip of a tar: where its encoded audio lies (bytes from the start of the tar) and its labels."""
+
+    key: str
+    audio_member: str
+    offset: int
+    size: int
+    fields: dict[str, Any]
+
+
+def raise_problem(error: ManifestError) -> None:
+    """The default for `on_problem`: the first problem ends the reading."""
+    raise error
+
+
+def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = raise_problem) -> list[ArchivedClip]:
+    """Clips of the tar at `path`, in the order of their keys.
+
+    Args:
+        on_problem: called with each problem. If it returns, the clip (or, in a truncated tar, everything after the
+            damage) is left out of the result and reading goes on.
+
+    Raises:
+        ManifestError: (through the default `on_problem`) not a tar, truncated, a member with `..` or an absolute
+            path, a link or device, a clip without its partner, broken JSON, JSON that is no object, a key twice.
+    """
+    audio: dict[str, tarfile.TarInfo] = {}
+    labels: dict[str, dict[str, Any]] = {}
+    refused: set[str] = set()
+    members = _members(path, on_problem)
+    for member, content in members:
+        error = _unsafe(path, member)
+        key, extension = _split(member.name)
+        if error is None and extension != "json" and f".{extension}" not in AUDIO_EXTENSIONS:
+            expected = f"`.json` or audio ({' '.join(sorted(AUDIO_EXTENSIONS))})"
+            error = _problem(path, member.name, expected, f"extension {extension!r}", _REPACK)
+        if error is None and key in (labels if extension == "json" else audio):
+            kind = "labels" if extension == "json" else "audio"
+            error = _problem(path, member.name, "each key once", f"a second member with {kind} for {key!r}", _REPACK)
+        if error is None and extension == "json":
+            try:
+                labels[key] = _json_object(path, member.name, content)
+            except ManifestError as broken:
+                error = broken
+        elif error is None:
+            audio[key] = member
+        if error is not None:
+            refused.add(key)
+            on_problem(error)
+
+    for key in sorted((audio.keys() ^ labels.keys()) - refused):
+        has, lacks = ("audio", f"{key}.json") if key in audio else ("labels", f"{key}.<audio extension>")
+        on_problem(_problem(path, key, f"audio and labels, so also {lacks}", f"only {has}", _REPACK))
+    return [
+        ArchivedClip(key, audio[key].name, audio[key].offset_data, audio[key].size, labels[key])
+        for key in sorted((audio.keys() & labels.keys()) - refused)
+    ]
+
+
+def _members(path: Path, on_problem: Callable[[ManifestError], None]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Each member that is no folder, with its content if it is JSON (else b"")."""
+    damaged = "copy or download the archive again; `tar -tf` must list it without an error"
+    length = path.stat().st_size
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.offset_data + member.size > length:
+                    got = f"the file ends {member.offset_data + member.size - length} bytes before the member does"
+                    on_problem(_problem(path, member.name, f"{member.size} bytes of content", got, damaged))
+                    return
+                if member.isdir():
+                    continue
+                is_json = member.isreg() and member.name.endswith(".json")
+                yield member, archive.extractfile(member).read() if is_json else b""
+            end = archive.offset
+    except tarfile.TarError as error:
+        on_problem(_problem(path, None, "a complete, uncompressed tar", str(error), damaged))
+        return
+    # A tar cut exactly between two members reads without an error; only the missing end marker gives it away.
+    with path.open("rb") as file:
+        file.seek(max(0, min(end, length - tarfile.BLOCKSIZE)))
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            on_problem(_problem(path, None, "an end-of-archive block of zeros", "the file ends without one", damaged))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Key and lower-case extension: `a/b.c.ogg` -> (`a/b`, `c.ogg`)."""
+    pure = PurePosixPath(name)
+    stem, _, extension = pure.name.partition(".")
+    return str(pure.with_name(stem)) if stem else name, extension.lower()
+
+
+def _unsafe(path: Path, member: tarfile.TarInfo) -> ManifestError | None:
+    pure = PurePosixPath(member.name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in member.name:
+        return _problem(path, member.name, "a relative path that stays inside the archive", "it leads outside", _REPACK)
+    if not member.isreg() or member.issparse():
+        return _problem(path, member.name, "a plain file", "a link, device or sparse file", _REPACK)
+    if member.name.endswith(".json") or member.size > 0:
+        return None
+    return _problem(path, member.name, "encoded audio", "0 bytes", "remove the clip, or put its audio in")
+
+
+def _json_object(path: Path, name: str, content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content.decode())
+    except ValueError as error:
+        raise _problem(path, name, "valid JSON in UTF-8", str(error), "mend this member") from None
+    if not isinstance(value, dict):
+        raise _problem(path, name, "a JSON object {field: value}", type(value).__name__, "mend this member")
+    return value
+
+
+def _problem(path: Path, member: str | None, expected: str, got: str, fix: str) -> ManifestError:
+    where = f"{path.parent.name}/{path.name}" + (f": {member}" if member is not None else "")
+    return ManifestError(where, expected=expected, got=got, fix=fix)

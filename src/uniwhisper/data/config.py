@@ -1,0 +1,121 @@
+"""What a recipe says about data. Frozen, checked when made, without side effects."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from uniwhisper.core.errors import RecipeError
+from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SECONDS
+from uniwhisper.data.corpora import DOMAINS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentConfig:
+    """How often and how far training clips are altered. `*_probability` is per clip whose task allows the step."""
+
+    speed_probability: float = 0.3
+    speed_range: tuple[float, float] = (0.9, 1.1)
+    """Playback rate, pitch included. For tasks that name the pitch, semitones are drawn instead."""
+    speed_semitones: int = 3
+    """Largest shift, up or down, of a task that relabels the pitch."""
+    crop_probability: float = 0.3
+    crop_keep_range: tuple[float, float] = (0.6, 1.0)
+    """Fraction of the clip that stays."""
+    crop_min_seconds: float = 0.5
+    """Clips are never cropped below this."""
+    silence_probability: float = 0.3
+    silence_max_seconds: float = 0.3
+    """Most digital silence put before, and most put behind, a clip."""
+    equalizer_probability: float = 0.3
+    equalizer_max_db: float = 9.0
+    """Largest boost or cut at any frequency."""
+    noise_probability: float = 0.3
+    noise_snr_db_range: tuple[float, float] = (5.0, 35.0)
+    """Power of the whole clip over power of the noise."""
+    noise_max_exponent: float = 2.0
+    """Noise power falls as 1/f**e, e uniform from 0 (white) to this (2: brown)."""
+    gain_probability: float = 0.5
+    gain_db_range: tuple[float, float] = (-12.0, 6.0)
+    mix_db_range: tuple[float, float] = (-6.0, 6.0)
+    """Level of the second clip of a mixture over the first, after both were brought to equal power."""
+    time_masks: int = 2
+    """Most time masks per clip; the number is uniform from 0. SpecAugment: Park et al., 2019."""
+    time_mask_max_mels: int = 30
+    """Widest time mask; no mask covers more than a tenth of its clip."""
+    frequency_masks: int = 2
+    """Most frequency masks per clip; the number is uniform from 0."""
+    frequency_mask_max_bins: int = 16
+    """Widest frequency mask."""
+
+    def __post_init__(self) -> None:
+        for name in ("speed", "crop", "silence", "equalizer", "noise", "gain"):
+            value = getattr(self, f"{name}_probability")
+            _require(0 <= value <= 1, f"augment.{name}_probability", "from 0 to 1", value)
+        for name in ("speed_range", "crop_keep_range", "noise_snr_db_range", "gain_db_range", "mix_db_range"):
+            low, high = getattr(self, name)
+            _require(math.isfinite(low) and low <= high < math.inf, f"augment.{name}", "low <= high", (low, high))
+        _require(
+            self.speed_range[0] >= 0.5 and self.speed_range[1] <= 2, "augment.speed_range", "0.5 to 2", self.speed_range
+        )
+        low, high = self.crop_keep_range
+        _require(low > 0 and high <= 1, "augment.crop_keep_range", "above 0, to 1", self.crop_keep_range)
+        for name in (
+            "speed_semitones", "crop_min_seconds", "silence_max_seconds", "equalizer_max_db", "noise_max_exponent",
+            "time_masks", "time_mask_max_mels", "frequency_masks", "frequency_mask_max_bins",
+        ):  # fmt: skip
+            _require(0 <= getattr(self, name) < math.inf, f"augment.{name}", ">= 0", getattr(self, name))
+        _require(self.speed_semitones <= 12, "augment.speed_semitones", "at most an octave", self.speed_semitones)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which clips a step draws and what is done to them."""
+
+    clips_per_step: int
+    """Clips of one optimizer step, over all ranks and micro-batches."""
+    domain_weights: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(DOMAINS, 1.0))
+    """Relative probability of each domain; domains with weight 0 or not named are not drawn."""
+    corpus_temperature: float = 0.5
+    """A corpus is drawn in proportion to clips ** temperature within its domain: 1 as it lies, 0 all alike."""
+    max_seconds: float = 12.0
+    """Longer clips are cropped at random, or not used for tasks that forbid cropping."""
+    group_steps: int = 16
+    """Steps whose clips are drawn together and sorted by length, so that little is padded."""
+    holdout_folds: int | None = 50
+    """Clips of content fold 0 of this many are kept for validation; None: all are trained on."""
+    mel_bins: int = 80
+    """Height of the spectrogram that frequency masks are drawn for."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.clips_per_step >= 1, "clips_per_step", ">= 1", self.clips_per_step)
+        _require(set(self.domain_weights) <= set(DOMAINS), "domain_weights", f"only {DOMAINS}", self.domain_weights)
+        weights = self.domain_weights.values()
+        good = all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0
+        _require(good, "domain_weights", "weights >= 0, one above 0", self.domain_weights)
+        _require(0 <= self.corpus_temperature <= 1, "corpus_temperature", "from 0 to 1", self.corpus_temperature)
+        good = 1 / SAMPLE_RATE_HZ <= self.max_seconds <= WINDOW_SECONDS
+        _require(good, "max_seconds", f"above 0, at most one window ({WINDOW_SECONDS})", self.max_seconds)
+        _require(self.group_steps >= 1, "group_steps", ">= 1", self.group_steps)
+        good = self.holdout_folds is None or self.holdout_folds >= 2
+        _require(good, "holdout_folds", ">= 2, or None", self.holdout_folds)
+        _require(self.mel_bins >= 1, "mel_bins", ">= 1", self.mel_bins)
+
+
+def _require(good: bool, name: str, expected: str, got: object) -> None:
+    if not good:
+        raise RecipeError(
+            f"data field `{name}`", expected=expected, got=repr(got), fix=f"change `{name}` in the recipe"
+        )
+
+
+NO_AUGMENTATION = AugmentConfig(
+    speed_probability=0,
+    crop_probability=0,
+    silence_probability=0,
+    equalizer_probability=0,
+    noise_probability=0,
+    gain_probability=0,
+    time_masks=0,
+    frequency_masks=0,
+)

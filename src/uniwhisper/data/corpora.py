@@ -1,0 +1,129 @@
+"""What a corpus is: domain, licence, and which of its fields answers which task.
+
+The shipped table is `corpora.json`. A corpus that is not in it brings a `corpus.json` of the same form in its folder:
+
+    {"domain": "sound", "licence": "CC0", "tasks": {"sound_tag": {"field": "label", "clean": "words"}}}
+
+A rule turns a field into an answer: `field` (or `constant`), then `exclude` (clips whose field holds a named value
+have no answer; the value says why), `clean` (a function of answers.py), `values` (old -> new), `ranges` (upper bound
+of a number -> word). `values` and `ranges` may be the name of a shared map of `corpora.json`. A field that is absent
+or null gives no answer.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from uniwhisper.core.errors import ManifestError
+from uniwhisper.data.answers import CLEANERS
+from uniwhisper.data.tasks import simple_tasks
+
+DOMAINS = ("speech", "sound", "music")
+_RULE_KEYS = {"field", "constant", "exclude", "clean", "values", "ranges"}
+_DESCRIPTION_KEYS = {"domain", "licence", "tasks", "unused"}
+_DESCRIBE = "compare with uniwhisper/data/corpora.json, which holds an entry like this for each shipped corpus"
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusDescription:
+    """A checked entry of `corpora.json`, with shared maps filled in."""
+
+    domain: str
+    licence: str
+    tasks: Mapping[str, Mapping[str, Any]]
+    """Task -> rule."""
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Fields that no task asks for -> why."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"domain": self.domain, "licence": self.licence, "tasks": self.tasks, "unused": self.unused}
+
+    def answers(self, record_id: str, fields: Mapping[str, Any]) -> dict[str, str]:
+        """Task -> answer, for the tasks that this clip can answer.
+
+        Raises:
+            ManifestError: a label that the rule does not know, or that leaves an empty answer.
+        """
+        found = {task: _answer(rule, fields, f"{record_id}, task {task}") for task, rule in self.tasks.items()}
+        return {task: answer for task, answer in found.items() if answer is not None}
+
+
+@lru_cache(maxsize=1)
+def shipped_corpora() -> Mapping[str, CorpusDescription]:
+    """The corpora of `corpora.json`."""
+    return {name: parse_description(value, name=name) for name, value in _table()["corpora"].items()}
+
+
+def parse_description(value: Any, *, name: str) -> CorpusDescription:
+    """Check a description as read from JSON.
+
+    Raises:
+        ManifestError: unknown or missing keys, domain, task, cleaner or shared map.
+    """
+
+    def require(good: bool, what: str, expected: str, got: Any) -> None:
+        if not good:
+            raise ManifestError(f"corpus {name}: {what}", expected=expected, got=repr(got), fix=_DESCRIBE)
+
+    require(isinstance(value, dict), "description", "a JSON object", value)
+    needed = _DESCRIPTION_KEYS - {"unused"}
+    require(needed <= value.keys() <= _DESCRIPTION_KEYS, "keys", f"{sorted(needed)} and maybe `unused`", sorted(value))
+    require(value["domain"] in DOMAINS, "domain", f"one of {DOMAINS}", value["domain"])
+    require(isinstance(value["licence"], str) and value["licence"] != "", "licence", "its name", value["licence"])
+    require(isinstance(value["tasks"], dict) and value["tasks"], "tasks", "an object {task: rule}", value["tasks"])
+    tasks = {}
+    for task, rule in value["tasks"].items():
+        require(task in simple_tasks(), "tasks", f"tasks from {list(simple_tasks())}", task)
+        require(isinstance(rule, dict) and rule.keys() <= _RULE_KEYS, task, f"keys from {sorted(_RULE_KEYS)}", rule)
+        require(("field" in rule) != ("constant" in rule), task, "`field` or `constant`", sorted(rule))
+        require(rule.get("clean", "text") in CLEANERS, task, f"a cleaner from {list(CLEANERS)}", rule.get("clean"))
+        tasks[task] = dict(rule)
+        for key in {"values", "ranges"} & rule.keys():
+            shared = _table()["maps"]
+            require(isinstance(rule[key], dict) or rule[key] in shared, task, f"a map, or one of {list(shared)}", rule)
+            tasks[task][key] = rule[key] if isinstance(rule[key], dict) else shared[rule[key]]
+    return CorpusDescription(value["domain"], value["licence"], tasks, value.get("unused", {}))
+
+
+def _answer(rule: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> str | None:
+    for name, excluded in rule.get("exclude", {}).items():
+        if str(fields.get(name)) in excluded:
+            return None
+    raw = rule["constant"] if "constant" in rule else fields.get(rule["field"])
+    if raw is None:
+        return None
+    if "ranges" in rule:
+        return _in_range(rule["ranges"], raw, where)
+    try:
+        text = CLEANERS[rule.get("clean", "text")](str(raw))
+    except ValueError as error:
+        raise _unknown(where, "a label that can be read", str(error)) from None
+    if "values" in rule:
+        if text not in rule["values"]:
+            raise _unknown(where, f"one of {list(rule['values'])}", repr(text))
+        text = rule["values"][text]
+    if not text:
+        raise _unknown(where, "an answer that is not empty", f"{raw!r}")
+    return text
+
+
+def _in_range(ranges: Mapping[str, int | None], raw: Any, where: str) -> str:
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or raw < 0:
+        raise _unknown(where, "a number >= 0", repr(raw))
+    for word, upper in ranges.items():
+        if upper is None or raw <= upper:
+            return word
+    raise _unknown(where, f"at most {max(ranges.values())}", repr(raw))
+
+
+def _unknown(where: str, expected: str, got: str) -> ManifestError:
+    fix = "mend the label, add it to the corpus's `values`, or list it under `exclude` with a reason"
+    return ManifestError(where, expected=expected, got=got, fix=fix)
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Any]:
+    return json.loads(files("uniwhisper.data").joinpath("corpora.json").read_text(encoding="utf-8"))

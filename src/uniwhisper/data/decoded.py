@@ -1,0 +1,116 @@
+"""Sound of a manifest's records: decoded when asked, or read from a file in which all of it lies decoded.
+
+The file holds every clip as 16-bit samples, one after the other in the order of the manifest, so the manifest itself
+is its index. It is named after the manifest's hash and appears only when it is complete.
+"""
+
+import hashlib
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from uniwhisper.audio.load import read
+from uniwhisper.core.errors import ManifestError
+from uniwhisper.core.files import atomic_output
+from uniwhisper.data.manifest import Manifest, Record
+from uniwhisper.data.parallel import Progress, in_threads
+
+_FULL_SCALE = 32767
+_PREPARE_AGAIN = "run `uniwhisper data prepare FOLDER -o OUT --overwrite`, then train again"
+
+
+class ClipReader(Protocol):
+    """Gives the sound of a manifest's records."""
+
+    def read(self, record: Record) -> np.ndarray:
+        """(samples,) float32 at 16 kHz."""
+        ...
+
+
+class EncodedReader:
+    """Decodes each clip when it is asked for: no disk space, no wait, more work per step."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    def read(self, record: Record) -> np.ndarray:
+        """(samples,) float32 at 16 kHz.
+
+        Raises:
+            ManifestError: the archive is not what it was when the manifest was written.
+        """
+        content = self._manifest.audio_bytes(record)
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            raise _changed(record, f"bytes with sha256 {record.sha256[:12]}…", "other bytes")
+        wave_S = read(content, name=record.id)
+        if len(wave_S) != record.samples:
+            raise _changed(record, f"{record.samples} samples", f"{len(wave_S)} after decoding")
+        return wave_S
+
+
+class DecodedReader:
+    """Reads clips from the memory-mapped file that `decode` wrote. Samples beyond full scale were clipped."""
+
+    def __init__(self, manifest: Manifest, path: Path) -> None:
+        self._manifest, self._path = manifest, path
+        starts = accumulate((record.samples for record in manifest.records), initial=0)
+        self._starts = dict(zip((record.id for record in manifest.records), starts, strict=False))
+        self._samples = np.memmap(path, dtype=np.int16, mode="r")
+        total = sum(record.samples for record in manifest.records)
+        if len(self._samples) != total:
+            raise ManifestError(
+                f"the decoded audio {path} does not fit its manifest",
+                expected=f"{total} samples",
+                got=f"{len(self._samples)}",
+                fix="delete the file; it is made again",
+            )
+
+    def __reduce__(self):
+        # A process that is not forked opens the file itself; pickling the map would copy its content.
+        return DecodedReader, (self._manifest, self._path)
+
+    def read(self, record: Record) -> np.ndarray:
+        """(samples,) float32 at 16 kHz."""
+        start = self._starts[record.id]
+        return self._samples[start : start + record.samples].astype(np.float32) / np.float32(_FULL_SCALE)
+
+
+def decode(
+    manifest: Manifest, folder: Path, *, workers: int | None = None, progress: Progress | None = None
+) -> DecodedReader:
+    """Decode every clip of the manifest into `folder`, unless that was done before.
+
+    Args:
+        workers: threads; None: one for each usable core.
+
+    Raises:
+        ManifestError: an archive is not what it was when the manifest was written.
+        OutputError: the folder cannot be written.
+    """
+    path = decoded_path(manifest, folder)
+    if not path.exists():
+        reader = EncodedReader(manifest)
+        with atomic_output(path, overwrite=True) as temporary, temporary.open("wb") as file:
+            for done, wave_S in enumerate(in_threads(reader.read, manifest.records, workers), start=1):
+                file.write(to_int16(wave_S).tobytes())
+                if progress is not None:
+                    progress(done, len(manifest.records))
+    return DecodedReader(manifest, path)
+
+
+def decoded_path(manifest: Manifest, folder: Path) -> Path:
+    """Where `decode` puts the samples of a manifest."""
+    return Path(folder) / f"decoded-{manifest.hash[:16]}.int16"
+
+
+def to_int16(wave_S: np.ndarray) -> np.ndarray:
+    """16-bit samples, rounded to the nearest."""
+    return np.clip(np.rint(wave_S * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE).astype(np.int16)
+
+
+def _changed(record: Record, expected: str, got: str) -> ManifestError:
+    return ManifestError(
+        f"{record.id} changed since the manifest was written", expected=expected, got=got, fix=_PREPARE_AGAIN
+    )

@@ -1,0 +1,79 @@
+"""From a record to what can be asked of it, and from a question to its words and answer."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from uniwhisper.data.answers import join_pair
+from uniwhisper.data.manifest import Manifest, Record
+from uniwhisper.data.tasks import FORBID, Task, all_tasks
+
+YES, NO = "yes", "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A task put in words, with its answer."""
+
+    task: str
+    instruction: str
+    answer: str
+
+
+def answers(manifest: Manifest, record: Record) -> dict[str, str]:
+    """Task -> answer, for the tasks about this clip alone.
+
+    Raises:
+        ManifestError: a label that the corpus's description does not know.
+    """
+    return manifest.corpora[record.corpus].answers(record.id, record.fields)
+
+
+def corpus_licence(manifest: Manifest, corpus: str) -> str:
+    """Licence of a corpus, as its description states it."""
+    return manifest.corpora[corpus].licence
+
+
+def text_only_pairs(manifest: Manifest) -> list[tuple[str, str]]:
+    """(instruction, answer) of every wording and every answer that occurs, without transcripts, sorted.
+
+    For pretraining a language model on the form it will be asked in. What people say stays out: a transcript that
+    the language model has read could be recited instead of heard.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in manifest.records:
+        for task, answer in answers(manifest, record).items():
+            if task != "transcription":
+                found[task].add(answer)
+    tasks = all_tasks()
+    return sorted((wording, answer) for task in found for wording in tasks[task].wordings for answer in found[task])
+
+
+def askable(clip_answers: Iterable[str], *, whole: bool) -> list[tuple[Task, str]]:
+    """(task, task whose answers it is made of) for a clip that can answer `clip_answers`, in the table's order.
+
+    A task about one clip is made of its own answer. A mixture takes the first of its kinds that the clip has.
+    `whole` False: the clip is too long to be used whole, so tasks that forbid cropping fall away.
+    """
+    has = set(clip_answers)
+    found = []
+    for task in all_tasks().values():
+        base = next((name for name in task.mixes or (task.name,) if name in has), None)
+        if base is not None and (whole or task.augment["crop"] != FORBID):
+            found.append((task, base))
+    return found
+
+
+def ask(task: Task, wording: int, answer: str) -> Question:
+    """A question about one clip."""
+    assert not task.mixes, f"{task.name} is asked of two clips"
+    return Question(task.name, task.wordings[wording], answer)
+
+
+def ask_pair(task: Task, wording: int, answer: str, partner_answer: str, *, candidate: str) -> Question:
+    """A question about a mixture of two clips. `candidate` is what a yes/no question asks about."""
+    assert task.mixes, f"{task.name} is asked of one clip"
+    if task.answer == "pair":
+        return Question(task.name, task.wordings[wording], join_pair(answer, partner_answer))
+    present = candidate in (answer, partner_answer)
+    return Question(task.name, task.wordings[wording].format(candidate=candidate), YES if present else NO)

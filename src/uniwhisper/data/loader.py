@@ -1,0 +1,154 @@
+"""Steps -> batches, prepared ahead by worker processes; the same batches whatever their number.
+
+The dataset is indexed by step, so torch's loader hands steps to workers and gives them back in order, and a resumed run
+starts at its step without skipping through the earlier ones. Each rank reads only the clips of its own share.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from uniwhisper.core.errors import UserError
+from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.data.augment import augment, draw_masks, mix, random_window
+from uniwhisper.data.batch import Batch, Example, collate
+from uniwhisper.data.config import NO_AUGMENTATION, AugmentConfig, DataConfig
+from uniwhisper.data.decoded import ClipReader, EncodedReader, decode
+from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.mixture import Clip, Draw, Mixture
+from uniwhisper.data.parallel import usable_cores
+from uniwhisper.data.tasks import RELABEL, all_tasks
+from uniwhisper.data.tokens import Tokenizer, build
+
+__all__ = ["AugmentConfig", "DataConfig", "held_out_batches", "step_batches"]
+_MOST_WORKERS = 12
+
+
+class StepDataset(Dataset):
+    """Batch of a step, for one rank; or the error that making it met, to be raised where the user sees it."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        readers: Sequence[ClipReader],
+        tokenizer: Tokenizer,
+        *,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        assert 0 <= rank < world <= mixture.config.clips_per_step, f"rank {rank} of {world}: no clip for some rank"
+        self._mixture, self._readers, self._tokenizer = mixture, readers, tokenizer
+        self._rank, self._world = rank, world
+
+    def __getitem__(self, step: int) -> Batch | UserError:
+        draws = self._mixture.step(step)
+        try:
+            return collate(
+                [self._example(step, slot, draws[slot]) for slot in range(self._rank, len(draws), self._world)]
+            )
+        except UserError as error:
+            # torch would rebuild the error from one string, which loses what was expected and how to mend it.
+            return error
+
+    def _example(self, step: int, slot: int, draw: Draw) -> Example:
+        config = self._mixture.config
+        stream = self._mixture.streams.stream("augment", step, slot)
+        task = all_tasks()[draw.question.task]
+        wave_S = self._window(draw.clip, stream)
+        if draw.partner is not None:
+            assert task.augment["mix"] == RELABEL, f"{task.name} was drawn for a mixture"
+            wave_S = mix(wave_S, self._window(draw.partner, stream), stream, config.augment)
+        wave_S, answer = augment(wave_S, task, draw.question.answer, stream, config.augment)
+        question = replace(draw.question, answer=answer)
+        masks = draw_masks(len(wave_S), config.mel_bins, stream, config.augment)
+        text = build(self._tokenizer, question.instruction, question.answer)
+        return Example(draw.id, draw.clip.record.domain, question.task, wave_S, text, masks)
+
+    def _window(self, clip: Clip, stream: np.random.Generator) -> np.ndarray:
+        wave_S = self._readers[clip.source].read(clip.record)
+        return random_window(wave_S, int(self._mixture.config.max_seconds * SAMPLE_RATE_HZ), stream)
+
+
+def step_batches(
+    manifests: Manifest | Sequence[Manifest],
+    tokenizer: Tokenizer,
+    config: DataConfig,
+    *,
+    seed: int,
+    start_step: int,
+    stop_step: int,
+    workers: int | None = None,
+    cache: Path | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[tuple[int, Batch]]:
+    """(step, batch) for the steps from `start_step` up to, not including, `stop_step`.
+
+    Args:
+        workers: processes that prepare batches; 0: this one; None: one per core beyond the first, at most 12.
+        cache: folder for decoded audio, written on first use; None: decode each clip when it is drawn.
+        rank, world: this process takes the clips rank, rank + world, … of each step.
+
+    Raises:
+        ManifestError: an archive changed since it was prepared, or a domain of the config has no clip.
+    """
+    sources = [manifests] if isinstance(manifests, Manifest) else list(manifests)
+    mixture = Mixture(sources, config, seed)
+    dataset = StepDataset(mixture, _readers(sources, cache), tokenizer, rank=rank, world=world)
+    steps = range(start_step, stop_step)
+    count = min(_MOST_WORKERS, usable_cores() - 1) if workers is None else workers
+    # One worker more than there are steps would only start and stop.
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=steps,
+        num_workers=min(count, len(steps)),
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # the loader draws a seed we do not use; not from the process's own generator
+    )
+    for step, batch in zip(steps, loader, strict=True):
+        if isinstance(batch, UserError):
+            raise batch
+        yield step, batch
+
+
+def held_out_batches(
+    manifests: Manifest | Sequence[Manifest],
+    tokenizer: Tokenizer,
+    config: DataConfig,
+    *,
+    cache: Path | None = None,
+) -> Iterator[Batch]:
+    """The held-out clips, each with one fixed question, unaltered, in batches of about a step's size.
+
+    Clips longer than `max_seconds` are cut there. The same for every seed and step; empty if nothing is held out.
+
+    Raises:
+        ManifestError: as `step_batches`.
+    """
+    sources = [manifests] if isinstance(manifests, Manifest) else list(manifests)
+    mixture = Mixture(sources, replace(config, augment=NO_AUGMENTATION), seed=0)
+    readers = _readers(sources, cache)
+    most = int(config.max_seconds * SAMPLE_RATE_HZ)
+    draws = mixture.held_out_draws()
+    for first in range(0, len(draws), config.clips_per_step):
+        yield collate(
+            [_plain_example(draw, readers, tokenizer, most) for draw in draws[first : first + config.clips_per_step]]
+        )
+
+
+def _plain_example(draw: Draw, readers: Sequence[ClipReader], tokenizer: Tokenizer, most: int) -> Example:
+    clip = draw.clip
+    text = build(tokenizer, draw.question.instruction, draw.question.answer)
+    wave_S = readers[clip.source].read(clip.record)[:most]
+    stream = np.random.default_rng(0)
+    masks = draw_masks(len(wave_S), 1, stream, NO_AUGMENTATION)
+    return Example(clip.record.id, clip.record.domain, draw.question.task, wave_S, text, masks)
+
+
+def _readers(manifests: Sequence[Manifest], cache: Path | None) -> list[ClipReader]:
+    return [EncodedReader(manifest) if cache is None else decode(manifest, cache) for manifest in manifests]

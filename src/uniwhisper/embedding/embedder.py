@@ -1,0 +1,297 @@
+"""Embedder: audio in, vectors out.
+
+Notable: a clip's vector is the mean of its own frames, summed in float64 over every window of the clip, so it does not
+depend on what else is in the batch, on the batch size or on the order. Audio longer than 30 s runs in windows of 30 s,
+each with its own log-mel maximum, and the windows' frames follow each other without overlap.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uniwhisper.audio.load import AudioSource
+from uniwhisper.core.errors import AudioError, UserError
+from uniwhisper.core.identity import code_identity
+from uniwhisper.core.units import FRAMES_PER_SECOND
+from uniwhisper.embedding.batches import Budget, pack
+from uniwhisper.embedding.decode import Inputs, Window
+from uniwhisper.embedding.device import full_float32
+from uniwhisper.embedding.table import EmbeddingTable, FrameBlock, FrameVectors
+from uniwhisper.features.logmel import log_mel
+from uniwhisper.model.device import choose_device
+from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.weights import load_encoder
+
+OnError = Literal["raise", "skip"]
+Progress = Callable[[float, float], None]
+"""Called with the seconds of audio done and the seconds in total (from the files' headers)."""
+
+# Padded audio per batch. A CPU gains nothing from more than a few windows at once; a GPU wants to be filled.
+BATCH_SECONDS = {"cpu": 120.0, "cuda": 960.0}
+POOLING = "mean of all real frames"
+
+
+class Embedder:
+    """A Whisper-shaped encoder that turns audio into vectors; made by `from_pretrained` or `from_encoder`."""
+
+    def __init__(self, encoder: WhisperEncoder, *, weights: str, source: str, device: torch.device, layer: int | None):
+        if layer is not None and not 0 <= layer <= encoder.config.layers:
+            raise UserError(
+                f"{source} has no layer {layer}",
+                expected=f"0 (before the first block) to {encoder.config.layers} (after the last)",
+                got=str(layer),
+                fix="choose a layer in this range, or leave it out for the encoder's normal output",
+            )
+        self.encoder = encoder
+        self.device = device
+        self.layer = layer
+        self.source = source
+        """What the user named: for people to read, never an identity."""
+        self.identity = {
+            "weights": weights,
+            "code": code_identity(),
+            "pooling": POOLING,
+            "layer": "final" if layer is None else str(layer),
+        }
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path | None = None, *, device: str = "auto", layer: int | None = None
+    ) -> "Embedder":
+        """Load weights and place them on a device.
+
+        Args:
+            source: a folder of this project or of Hugging Face, an OpenAI `.pt` file, or a hub id such as
+                `openai/whisper-base`. None: the model that comes with this package.
+            device: `auto` (a GPU if there is one), `cpu` or `cuda`.
+            layer: 0 is the input of the first block, k the output of block k without the final normalisation. None:
+                the encoder's normal output, after the last block and the final normalisation.
+
+        Raises:
+            UserError: the weights cannot be found or fitted, the device is absent, or there is no such layer.
+        """
+        place = choose_device(device)
+        loaded = load_encoder(source)
+        return cls(loaded.encoder.to(place), weights=loaded.identity, source=loaded.source, device=place, layer=layer)
+
+    @classmethod
+    def from_encoder(
+        cls, encoder: WhisperEncoder, *, identity: str, source: str, layer: int | None = None
+    ) -> "Embedder":
+        """Use an encoder that is already in memory, where it is: it is neither copied nor moved.
+
+        Args:
+            encoder: float32.
+            identity: hash of its weights. It does not follow later changes of the weights.
+            source: what to call it.
+            layer: as in `from_pretrained`.
+        """
+        device = next(encoder.parameters()).device
+        return cls(encoder, weights=identity, source=source, device=device, layer=layer)
+
+    @property
+    def width(self) -> int:
+        """D: numbers per vector."""
+        return self.encoder.config.width
+
+    def embed(
+        self,
+        sources: Sequence[AudioSource],
+        *,
+        on_error: OnError = "raise",
+        batch_seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> EmbeddingTable:
+        """One vector per clip, in the order of `sources`.
+
+        Args:
+            sources: paths, bytes of files, or (array, sample_rate_hz) with an array of (S,) or (S, channels).
+            on_error: `raise` stops at the first bad input: what the headers show is raised in the order of the input
+                before anything is computed, damage inside a file when it is met. `skip` leaves bad inputs out of the
+                rows and names them in `failures`.
+            batch_seconds: audio per batch, padding included. None: a default for the device. Halved, with a warning,
+                when the device runs out of memory.
+            progress: called after every batch. None: nothing is called.
+
+        Raises:
+            AudioError: an input is bad and `on_error` is `raise`, or it is of no accepted type.
+            UserError: the device's memory does not suffice for one clip.
+        """
+        with _inputs(sources, on_error) as inputs:
+            return self.table(inputs, batch_seconds=batch_seconds, progress=progress)
+
+    def table(
+        self, inputs: Inputs, *, batch_seconds: float | None = None, progress: Progress | None = None
+    ) -> EmbeddingTable:
+        """`embed` for inputs that were opened before, with the same settings."""
+        # Windows of like length meet in a batch, so little of it is padding.
+        windows = inputs.windows(longest_first=True, whole_only=False, ahead_seconds=self._batch_seconds(batch_seconds))
+        places = 1 + max((planned.index for planned in inputs.planned), default=-1)
+        sums_ND = np.zeros((places, self.width))
+        frames_N = np.zeros(places, dtype=np.int64)
+        seconds_N = np.zeros(places)
+        meter = _Meter(inputs, progress)
+        for batch, frames_BTD, frame_counts_B in self._encoded(windows, batch_seconds):
+            # Frames in padding are zero, so the sum over all is the sum over the real ones.
+            sums_BD = frames_BTD.sum(dim=1, dtype=torch.float64).cpu().numpy()
+            for window, sum_D, frames in zip(batch, sums_BD, frame_counts_B.tolist(), strict=True):
+                index = window.planned.index
+                sums_ND[index] += sum_D
+                frames_N[index] += frames
+                seconds_N[index] += window.seconds
+            meter.add(batch)
+        for planned in inputs.planned:
+            if not np.isfinite(sums_ND[planned.index]).all():
+                inputs.fail(planned.index, planned.name, _not_finite(planned.name))
+        failed = {failure.index for failure in inputs.failures}
+        rows = [planned for planned in inputs.planned if planned.index not in failed]
+        kept = [planned.index for planned in rows]
+        return EmbeddingTable(
+            names=[planned.name for planned in rows],
+            seconds=seconds_N[kept],
+            vectors=(sums_ND[kept] / frames_N[kept, None]).astype(np.float32),
+            failures=list(inputs.failures),
+            identity=dict(self.identity),
+        )
+
+    def frames(self, source: AudioSource) -> FrameVectors:
+        """Every frame of one clip, all in memory at once: `frame_blocks` is for recordings of hours.
+
+        Args:
+            source: as one of `embed`'s.
+
+        Raises:
+            AudioError: the input is bad.
+        """
+        with Inputs([source], skip=False) as inputs:
+            vectors_TD = np.concatenate([block.vectors for block in self.frame_blocks(inputs)])
+        return FrameVectors(vectors_TD, frame_times(0, len(vectors_TD)))
+
+    def frame_blocks(
+        self, inputs: Inputs, *, batch_seconds: float | None = None, progress: Progress | None = None
+    ) -> Iterator[FrameBlock]:
+        """Frames of many clips in the order of the input, window by window, with bounded memory.
+
+        Args:
+            inputs: the sources; with `skip`, `inputs.failures` is complete when the iterator is exhausted. No block
+                of an input that cannot be decoded to its end is given out.
+            batch_seconds: as in `embed`.
+            progress: as in `embed`.
+        """
+        windows = inputs.windows(longest_first=False, whole_only=True, ahead_seconds=self._batch_seconds(batch_seconds))
+        meter = _Meter(inputs, progress)
+        index, first_frame = -1, 0
+        for batch, frames_BTD, frame_counts_B in self._encoded(windows, batch_seconds):
+            for window, frames_TD, frames in zip(batch, frames_BTD, frame_counts_B.tolist(), strict=True):
+                if window.planned.index != index:
+                    index, first_frame = window.planned.index, 0
+                vectors_TD = frames_TD[:frames].cpu().numpy()
+                if not np.isfinite(vectors_TD).all():
+                    raise _not_finite(window.planned.name)
+                yield FrameBlock(index, window.planned.name, first_frame, window.seconds, vectors_TD)
+                first_frame += frames
+            meter.add(batch)
+
+    def _batch_seconds(self, asked: float | None) -> float:
+        if asked is not None and not asked > 0:
+            raise UserError(
+                "batch_seconds is not usable", expected="a number above 0", got=repr(asked), fix="leave it out"
+            )
+        return BATCH_SECONDS[self.device.type] if asked is None else asked
+
+    def _encoded(
+        self, windows: Iterator[Window], batch_seconds: float | None
+    ) -> Iterator[tuple[list[Window], Tensor, Tensor]]:
+        """(windows, frames_BTD, frame_counts_B) batch by batch, in the order of `windows`."""
+        budget = Budget(self._batch_seconds(batch_seconds))
+        for batch in pack(windows, budget):
+            yield from self._encode(batch, budget)
+
+    def _encode(self, batch: list[Window], budget: Budget) -> Iterator[tuple[list[Window], Tensor, Tensor]]:
+        encoded = self._try(batch)
+        if encoded is not None:
+            yield batch, *encoded
+            return
+        if len(batch) == 1:
+            raise UserError(
+                f"{batch[0].planned.name} does not fit into the memory of {self.device}",
+                expected=f"free memory for {batch[0].seconds:.1f} s of audio at once",
+                got="out of memory with nothing else in the batch",
+                fix="free the device's memory, use device 'cpu', or a smaller model",
+            )
+        budget.halve_below(batch)
+        warnings.warn(
+            f"out of memory on {self.device}: going on with batches of {budget.seconds:g} s of audio",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        # Packed as they are taken: what one part teaches about the memory holds for the next.
+        for part in pack(iter(batch), budget):
+            yield from self._encode(part, budget)
+
+    def _try(self, batch: list[Window]) -> tuple[Tensor, Tensor] | None:
+        """Frames of a batch; None if the device's memory did not suffice, with everything freed again."""
+        sample_counts_B = torch.tensor([len(window.samples) for window in batch])
+        wave_BS = np.zeros((len(batch), int(sample_counts_B.max())), dtype=np.float32)
+        for row_S, window in zip(wave_BS, batch, strict=True):
+            row_S[: len(window.samples)] = window.samples
+        try:
+            with torch.inference_mode(), full_float32(self.device):
+                mel_BMF, mel_counts_B = log_mel(
+                    torch.from_numpy(wave_BS).to(self.device),
+                    sample_counts_B.to(self.device),
+                    mel_bins=self.encoder.config.mel_bins,
+                )
+                return self.encoder(mel_BMF, mel_counts_B, layer=self.layer)
+        except torch.OutOfMemoryError:
+            pass
+        # Outside the handler: the exception's traceback would keep the tensors alive.
+        mel_BMF = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+
+def frame_times(first_frame: int, frames: int) -> np.ndarray:
+    """(T,) float64: seconds from the start of the clip to the start of each frame, T = `frames`."""
+    return np.arange(first_frame, first_frame + frames) / FRAMES_PER_SECOND
+
+
+class _Meter:
+    """Reports the audio done so far."""
+
+    def __init__(self, inputs: Inputs, progress: Progress | None) -> None:
+        self.done, self.total, self.progress = 0.0, inputs.seconds, progress
+
+    def add(self, batch: list[Window]) -> None:
+        self.done += sum(window.seconds for window in batch)
+        if self.progress is not None:
+            # Headers can be wrong: the total is never less than what was done.
+            self.progress(self.done, max(self.total, self.done))
+
+
+def _inputs(sources: Sequence[AudioSource], on_error: str) -> Inputs:
+    if isinstance(sources, str | bytes | Path):
+        raise AudioError(
+            "embed takes a list of inputs",
+            expected='a list, e.g. embed(["dog.wav"])',
+            got=f"one {type(sources).__name__}",
+            fix="put it into a list",
+        )
+    if on_error not in ("raise", "skip"):
+        raise UserError("on_error is not usable", expected="'raise' or 'skip'", got=repr(on_error), fix="choose one")
+    return Inputs(sources, skip=on_error == "skip")
+
+
+def _not_finite(name: str) -> AudioError:
+    return AudioError(
+        f"{name} gives a vector that is not finite",
+        expected="audio and weights of ordinary size",
+        got="an overflow or NaN in the encoder",
+        fix="look at the samples' largest value; full scale is 1.0",
+    )

@@ -1,0 +1,65 @@
+"""What embedding returns: vectors of clips, vectors of frames, and what failed."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from uniwhisper.core.units import HOP_SECONDS
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One input that could not be embedded."""
+
+    index: int
+    """Place in the input, counted from 0."""
+    name: str
+    """The path as given; `<bytes 3>` or `<array 3>` for an input without one."""
+    reason: str
+    """One line: what is wrong with it, what was expected, what came, what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """One row per embedded clip, in the order of the input; inputs in `failures` have no row."""
+
+    names: list[str]
+    """(N,) the paths as given, so that two files of the same name in different folders stay apart."""
+    seconds: np.ndarray
+    """(N,) float64, length of the audio that was embedded."""
+    vectors: np.ndarray
+    """(N, D) float32, not normalised."""
+    failures: list[Failure]
+    """Inputs left out, in the order of the input; empty unless `on_error="skip"` was asked for."""
+    identity: dict[str, str] = field(repr=False)
+    """What the vectors were computed with: `weights`, `code`, `pooling`, `layer`."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameVectors:
+    """The encoder's frames of one clip."""
+
+    vectors: np.ndarray
+    """(T, D) float32, not normalised."""
+    times: np.ndarray
+    """(T,) float64, seconds from the start of the clip to the start of each frame."""
+    hop_seconds: float = HOP_SECONDS
+    """Seconds from one frame to the next."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBlock:
+    """Consecutive frames of one input, as they leave the encoder."""
+
+    index: int
+    """Place of the input, counted from 0."""
+    name: str
+    first_frame: int
+    """Place of the block's first frame in the whole clip."""
+    seconds: float
+    """Length of the audio that the block covers."""
+    vectors: np.ndarray
+    """(T, D) float32."""

@@ -1,0 +1,85 @@
+"""Adapter: encoder frames -> audio tokens in the language model's embedding space.
+
+Notable: stacks neighbouring frames, then two linear layers with a GELU between. No attention, so audio token i depends
+only on frames [stack * i, stack * (i + 1)). Paper: UniWhisper (arXiv 2602.21772) says "lightweight adapter"; its shape
+is not known, ours is argued in docs/decisions/0005.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from uniwhisper.core.errors import WeightsError
+from uniwhisper.core.units import ceil_div
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterConfig:
+    """Shape of the adapter."""
+
+    frame_width: int
+    """Width D of the encoder's frames."""
+    stack: int
+    """Neighbouring frames joined into one audio token; 4 frames of 20 ms make 12.5 audio tokens a second."""
+    hidden_width: int
+    """Width between the two linear layers."""
+    token_width: int
+    """Width H of the language model's token embeddings."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or value < 1:
+                raise WeightsError(
+                    f"adapter field {name}", expected="an integer >= 1", got=repr(value), fix="mend it in config.json"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Adapter(nn.Module):
+    """Stack frames, widen, GELU, project to the language model's width."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.widen = nn.Linear(config.stack * config.frame_width, config.hidden_width)
+        self.project = nn.Linear(config.hidden_width, config.token_width)
+
+    def initialise(self, *, token_std: float, generator: torch.Generator) -> None:
+        """Draw the weights so that audio tokens start with the standard deviation of the text-token embeddings.
+
+        Frames leave the encoder with unit variance (final LayerNorm). `token_std` is the standard deviation of the
+        language model's embedding table: a residual stream that starts ten times larger than the frozen model was
+        trained with is not steered but blinded.
+        """
+        with torch.no_grad():
+            nn.init.normal_(self.widen.weight, std=self.widen.in_features**-0.5, generator=generator)
+            # Second moment of GELU(x) for x ~ N(0, 1), by quadrature: 0.425.
+            nn.init.normal_(
+                self.project.weight, std=token_std * (0.425 * self.project.in_features) ** -0.5, generator=generator
+            )
+            self.widen.bias.zero_()
+            self.project.bias.zero_()
+
+    def forward(self, frames_BTD: Tensor, frame_counts_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio tokens of each clip.
+
+        Args:
+            frames_BTD: encoder frames, zeros where padding.
+            frame_counts_B: int64, real frames of each clip.
+
+        Returns:
+            audio_BAH: audio tokens; a last token whose frames run out is completed with zero frames. Rows beyond the
+                count hold whatever the layers make of zeros: use the count.
+            audio_counts_B: int64, ceil(frame_counts_B / stack).
+        """
+        stack = self.config.stack
+        missing = -frames_BTD.shape[1] % stack
+        frames_BTD = F.pad(frames_BTD, (0, 0, 0, missing))
+        stacked = frames_BTD.reshape(frames_BTD.shape[0], -1, stack * frames_BTD.shape[2])
+        audio_BAH = self.project(F.gelu(self.widen(stacked)))
+        return audio_BAH, ceil_div(frame_counts_B, stack)

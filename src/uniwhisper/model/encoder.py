@@ -1,0 +1,144 @@
+"""Whisper encoder: log-mel -> frames, for clips of any length up to the window.
+
+Notable: a clip gives the same frames alone and in a batch with longer ones. The original pads every clip to 30 s and
+lets it attend to the padding; here padding reaches no convolution, no attention and no mean, and a short clip costs
+what it is long. At exactly 30 s both compute the same.
+Architecture: Whisper (Radford et al., 2022, section 2.2): two convolutions, sinusoidal positions, pre-norm blocks.
+Differs from it: nothing in the weights. Positions are never trained; they are read from a checkpoint that has them.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from uniwhisper.core.units import FRAME_MELS, frame_count
+from uniwhisper.model.attention import Packing, attend
+from uniwhisper.model.config import EncoderConfig
+
+INIT_STD = 0.02  # of linear layers, as GPT-2 and most encoders since
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Positions (T, D) float32: sines in the first half of the width, cosines in the second.
+
+    The periods form a geometric series from 2π to 10000·2π frames (Vaswani et al., 2017, section 3.5, but with sines
+    and cosines in halves instead of interleaved, as Whisper's weights expect).
+    """
+    half = width // 2
+    # On the CPU whatever the default device is: the same bits everywhere, and none of the three seconds of imports that
+    # arithmetic on the meta device costs, where `load_encoder` builds the module.
+    rates_K = torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half, device="cpu"))
+    angles_TK = torch.arange(length, device="cpu")[:, None] * rates_K
+    return torch.cat([angles_TK.sin(), angles_TK.cos()], dim=1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of each clip's frames among themselves."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
+        """Mix `x_PD` (P packed real frames, as `packing` says) within each clip; same shape."""
+        heads = (layer(x_PD).unflatten(1, (self.heads, -1)) for layer in (self.query, self.key, self.value))
+        return self.out(attend(*heads, packing).flatten(1))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then a GELU layer four times as wide."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = SelfAttention(width, heads)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
+        """Transform `x_PD` (P packed real frames, as `packing` says); same shape."""
+        x_PD = x_PD + self.attention(self.attention_norm(x_PD), packing)
+        return x_PD + self.mlp(self.mlp_norm(x_PD))
+
+
+class WhisperEncoder(nn.Module):
+    """Randomly initialised from PyTorch's CPU generator; `model.weights.load_encoder` gives trained ones."""
+
+    positions_TD: Tensor
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.conv1 = nn.Conv1d(config.mel_bins, config.width, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(config.width, config.width, kernel_size=3, stride=FRAME_MELS, padding=1)
+        self.register_buffer("positions_TD", sinusoids(config.max_frames, config.width))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
+        self.final_norm = nn.LayerNorm(config.width)
+        self.apply(_initialise)
+
+    def forward(self, mel_BMF: Tensor, mel_counts_B: Tensor, *, layer: int | None = None) -> tuple[Tensor, Tensor]:
+        """Frames of each clip, 20 ms apart.
+
+        Args:
+            mel_BMF: log-mel on the encoder's device; what lies beyond a clip's count, NaN included, has no effect.
+            mel_counts_B: integers, real mels of each clip; 1 <= count <= F, and at most two per stored position.
+            layer: None gives the last block's output after the final normalisation; 0 the convolutional stem's output
+                with positions added; k the output of the k-th block, not normalised.
+
+        Returns:
+            frames_BTD: exact zeros in the padding; T = ceil(longest count / 2). float32 also under autocast.
+            frame_counts_B: int64 on the encoder's device, ceil(mel_counts_B / 2).
+
+        Raises:
+            ValueError: a clip is empty, longer than F or than the window, M is another, or there is no such layer.
+        """
+        counts = self._check(mel_BMF, mel_counts_B, layer)
+        mel_BMF = mel_BMF[..., : max(counts)]
+        mel_counts_B = mel_counts_B.to(mel_BMF.device, torch.int64)
+        packing = Packing.of([frame_count(count) for count in counts], mel_BMF.device)
+
+        x_PD = packing.pack(self._stem(mel_BMF, mel_counts_B))
+        for block in self.blocks[:layer]:
+            x_PD = block(x_PD, packing)
+        if layer is None:
+            x_PD = self.final_norm(x_PD)
+        return packing.unpack(x_PD), frame_count(mel_counts_B)
+
+    def _stem(self, mel_BMF: Tensor, mel_counts_B: Tensor) -> Tensor:
+        """Convolutions and positions: (B, T, D), finite but meaningless in the padding."""
+        # A convolution pads a clip with zeros. A shorter clip must see the same beyond its end, in front of both.
+        padding_B1F = torch.arange(mel_BMF.shape[2], device=mel_BMF.device) >= mel_counts_B[:, None, None]
+        x_BDF = gelu(self.conv1(mel_BMF.masked_fill(padding_B1F, 0)))
+        x_BDT = gelu(self.conv2(x_BDF.masked_fill(padding_B1F, 0)))
+        return x_BDT.transpose(1, 2) + self.positions_TD[: x_BDT.shape[2]]
+
+    def _check(self, mel_BMF: Tensor, mel_counts_B: Tensor, layer: int | None) -> list[int]:
+        if mel_BMF.ndim != 3 or mel_BMF.shape[1] != self.config.mel_bins:
+            raise ValueError(f"expected log-mel (B, {self.config.mel_bins}, F), got {tuple(mel_BMF.shape)}")
+        if mel_counts_B.shape != mel_BMF.shape[:1] or mel_counts_B.is_floating_point() or not len(mel_counts_B):
+            raise ValueError(f"expected an integer per clip, got {mel_counts_B.dtype} {tuple(mel_counts_B.shape)}")
+        if layer is not None and not 0 <= layer <= self.config.layers:
+            raise ValueError(f"expected a layer from 0 to {self.config.layers}, or None, got {layer}")
+        counts = mel_counts_B.tolist()
+        window = FRAME_MELS * self.config.max_frames
+        if min(counts) < 1 or max(counts) > mel_BMF.shape[2]:
+            raise ValueError(f"expected counts from 1 to {mel_BMF.shape[2]} mels, got {min(counts)} to {max(counts)}")
+        if max(counts) > window:
+            raise ValueError(
+                f"expected at most {window} mels, got {max(counts)}: cut longer audio into windows before the encoder"
+            )
+        return counts
+
+
+def _initialise(module: nn.Module) -> None:
+    # Convolutions and norms keep PyTorch's scale. Cut at two deviations.
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
+    if isinstance(module, nn.Linear | nn.Conv1d) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,92 @@
+"""The frozen causal language model that reads audio tokens and writes the answer.
+
+Frozen by construction, not by discipline: its parameters never require a gradient, `train()` leaves it in evaluation
+mode, and it can say the hash of its weights so that a run proves at its end that nothing moved. Gradients flow
+*through* it to the adapter and the encoder.
+
+The only file, beside the language model's own pretraining, that imports transformers; embedding never imports it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor, nn
+
+from uniwhisper.core.errors import MissingExtraError, WeightsError
+from uniwhisper.core.identity import hash_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class FrozenLanguageModel(nn.Module):
+    """A causal language model of transformers with its tokenizer, frozen."""
+
+    def __init__(self, causal_lm: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        super().__init__()
+        if tokenizer.eos_token_id is None:
+            raise WeightsError(
+                "the language model's tokenizer",
+                expected="an end-of-text token (eos_token), which ends every answer",
+                got="a tokenizer without one",
+                fix="set eos_token in its tokenizer_config.json",
+            )
+        self.causal_lm = causal_lm.requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.eval()
+
+    @classmethod
+    def load(cls, source: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
+        """Load a folder, or a hub id such as `Qwen/Qwen3-0.6B`; safetensors only, no code from the hub.
+
+        Raises:
+            WeightsError: it cannot be found, read, or is no causal language model.
+        """
+        try:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers.utils import logging
+        except ImportError:
+            raise MissingExtraError.of("transformers", "train", "the language model") from None
+        logging.disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            causal_lm = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsError(
+                f"no language model at {source}",
+                expected="a local folder with config.json, *.safetensors and a tokenizer, or a reachable hub id",
+                got=str(error).strip().splitlines()[0][:200],
+                fix="download the model on a machine with network and pass its folder: "
+                "--set model.language_model=FOLDER; or train a small one: uniwhisper pretrain-lm",
+            ) from None
+        return cls(causal_lm, tokenizer)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+        """Stay in evaluation mode, whatever the module this one belongs to is set to."""
+        return super().train(False)
+
+    @property
+    def width(self) -> int:
+        """Width H of token embeddings."""
+        return self.causal_lm.get_input_embeddings().weight.shape[1]
+
+    def identity(self) -> str:
+        """SHA-256 of the weights as float32, so that a half-precision copy of the same weights has the same one."""
+        return hash_tensors({name: tensor.float() for name, tensor in self.causal_lm.state_dict().items()})
+
+    def embed(self, tokens_BL: Tensor) -> Tensor:
+        """Embeddings (B, L, H) of text tokens `tokens_BL` (int64)."""
+        return self.causal_lm.get_input_embeddings()(tokens_BL)
+
+    def hidden(self, inputs_BLH: Tensor) -> Tensor:
+        """Final hidden states (B, L, H) over embeddings `inputs_BLH`, causal, positions counted from each row's start.
+
+        Rows are padded on the right only: a causal model never looks there, so no mask is needed and a row's real
+        positions do not depend on its neighbours.
+        """
+        return self.causal_lm.get_decoder()(inputs_embeds=inputs_BLH, use_cache=False).last_hidden_state
+
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """Next-token logits (N, V) of selected hidden states `hidden_NH`."""
+        return self.causal_lm.get_output_embeddings()(hidden_NH)

@@ -1,0 +1,34 @@
+"""`mini`: a tiny-size encoder from random weights on the shared training sets, through a small language model.
+
+One GPU, about a quarter of an hour. The packaged default was made with it (its model card says with which commit).
+"""
+
+from uniwhisper.data.config import AugmentConfig, DataConfig
+from uniwhisper.training.recipe import LoopConfig, ModelConfig, OptimizerConfig, Recipe
+
+
+def mini() -> Recipe:
+    """The recipe of the packaged default."""
+    return Recipe(
+        name="mini",
+        seed=0,
+        steps=20_000,
+        model=ModelConfig(start=None, encoder_size="tiny", language_model="runs/lm"),
+        data=DataConfig(
+            domain_weights={"speech": 0.4, "sound": 0.35, "music": 0.25},
+            corpus_temperature=0.6,
+            clips_per_step=96,
+            max_seconds=8.0,
+            group_steps=16,
+            holdout_folds=20,
+            augment=AugmentConfig(),
+        ),
+        optimizer=OptimizerConfig(encoder_learning_rate=1e-3, adapter_learning_rate=1e-3, warmup_steps=500),
+        loop=LoopConfig(
+            precision="bf16",
+            loss_normalisation="example",
+            log_every_steps=50,
+            checkpoint_every_steps=1000,
+            validate_every_steps=2000,
+        ),
+    )

@@ -1,0 +1,112 @@
+"""Saving and restoring the exact state of a run.
+
+A checkpoint is a folder `checkpoints/step-00001000` with safetensors and JSON only. It appears in one rename, so a run
+killed at any moment finds the newest complete one. Weights and optimizer state are kept in float32: resuming is exact.
+There is no random state to keep, because every draw is a function of (seed, manifest, step, example).
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from uniwhisper.core.errors import RecipeError
+from uniwhisper.core.files import atomic_output
+from uniwhisper.model.uniwhisper import UniWhisper
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    step: int
+    """Optimizer steps done; the next one has this number."""
+    audio_seconds: float
+    """Seconds of audio trained on, repetitions counted."""
+    train_seconds: float
+    """Wall seconds spent in steps, summed over resumptions."""
+    threads: int
+    """CPU threads used; on a CPU the sum order, and so the last bit, depends on it."""
+
+
+def save_checkpoint(folder: Path, model: UniWhisper, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
+    """Write `folder/step-…` atomically and drop all but the newest checkpoints."""
+    path = folder / f"step-{progress.step:08d}"
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.mkdir()
+        save_file(_contiguous(model.encoder.state_dict()), temporary / "encoder.safetensors")
+        save_file(_contiguous(model.adapter.state_dict()), temporary / "adapter.safetensors")
+        save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
+        (temporary / "progress.json").write_text(json.dumps(vars(progress), indent=1))
+    for old in sorted(folder.glob("step-*"))[:-KEPT_CHECKPOINTS]:
+        shutil.rmtree(old)
+    return path
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Newest complete checkpoint below `folder`; None if there is none."""
+    return max(folder.glob("step-*"), default=None)
+
+
+def load_checkpoint(path: Path, model: UniWhisper, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put weights and optimizer state back in place.
+
+    Raises:
+        RecipeError: the folder is incomplete, or belongs to a model of another shape.
+    """
+    try:
+        model.encoder.load_state_dict(load_file(path / "encoder.safetensors"))
+        model.adapter.load_state_dict(load_file(path / "adapter.safetensors"))
+        _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+        return Progress(**json.loads((path / "progress.json").read_text()))
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"checkpoint {path} cannot be resumed",
+            expected="the complete checkpoint of a run with this recipe",
+            got=str(error).splitlines()[0][:200],
+            fix="remove that folder to resume from the one before, or start anew with another -o",
+        ) from error
+
+
+def _named_parameters(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.nn.Parameter]]:
+    return [pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)]
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for name, parameter in _named_parameters(optimizer):
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{key}/{name}"] = value
+    return _contiguous(tensors)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    states: dict[str, dict[str, torch.Tensor]] = {}
+    for full_name, value in tensors.items():
+        key, _, name = full_name.partition("/")
+        states.setdefault(name, {})[key] = value
+    for name, parameter in _named_parameters(optimizer):
+        # A step skipped from the very start leaves a parameter without state, in which case it has none here either.
+        if name in states:
+            optimizer.state[parameter] = {
+                # AdamW keeps its step count on the parameter's device only when fused; a CPU tensor otherwise.
+                key: value.to(parameter.device) if key != "step" or optimizer.defaults.get("fused") else value
+                for key, value in states[name].items()
+            }
+
+
+def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one rename."""
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,228 @@
+"""Pretraining of a small causal language model, for where Qwen cannot be had.
+
+A Qwen3-architecture model and a byte-level BPE tokenizer, both trained here on text only: plain text files, and the
+instructions and short answers of a manifest, so that the model knows the form it will be asked in. Transcripts are left
+out: a model that knows them by heart needs no audio to write them down. Afterwards the model is frozen for good.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from uniwhisper.core.errors import ManifestError, MissingExtraError, RecipeError
+from uniwhisper.core.files import atomic_output
+from uniwhisper.core.identity import hash_bytes
+from uniwhisper.core.provenance import provenance
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageModelRecipe:
+    """Size and schedule; the defaults make about 9 million parameters."""
+
+    vocabulary: int = 4096
+    """Entries of the tokenizer: 256 bytes, the merges, and the end token."""
+    width: int = 320
+    layers: int = 6
+    heads: int = 5
+    feedforward_width: int = 960
+    context_tokens: int = 512
+    """Text tokens of a training sequence."""
+    sequences_per_step: int = 64
+    steps: int = 2000
+    learning_rate: float = 2e-3
+    """Peak; linear warm-up over the first twentieth, cosine to a tenth."""
+    instruction_share: float = 0.3
+    """Share of training sequences cut from instructions and answers rather than plain text."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise RecipeError(
+                "language model width",
+                expected=f"a multiple of {self.heads} heads",
+                got=str(self.width),
+                fix="change it",
+            )
+
+
+def pretrain_lm(
+    texts: Sequence[Path],
+    instructions: Sequence[tuple[str, str]],
+    output: Path,
+    recipe: LanguageModelRecipe,
+    *,
+    device: torch.device,
+    overwrite: bool,
+    console: Console,
+) -> dict[str, Any]:
+    """Train tokenizer and model, write them as a transformers folder; returns what `pretraining.json` in it holds.
+
+    The last text file (by name) is held out and only used to measure perplexity.
+
+    Raises:
+        ManifestError: fewer than two text files.
+        OutputError: `output` exists and `overwrite` is False.
+    """
+    try:
+        from transformers import Qwen3Config, Qwen3ForCausalLM
+        from transformers.utils import logging
+    except ImportError:
+        raise MissingExtraError.of("transformers", "train", "pretraining a language model") from None
+    texts = sorted(texts)
+    if len(texts) < 2:
+        raise ManifestError(
+            "too little text to pretrain on", expected="at least two .txt files", got=str(len(texts)), fix="pass more"
+        )
+    with atomic_output(output, overwrite=overwrite) as temporary:
+        contents = [path.read_text(encoding="utf-8") for path in texts]
+        asked = [f"{instruction}\n{answer}" for instruction, answer in instructions]
+        tokenizer = _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary)
+        prose = np.concatenate([_tokens(tokenizer, text) for text in contents[:-1]])
+        dialogues = [_tokens(tokenizer, text) for text in asked]
+        held_out = _tokens(tokenizer, contents[-1])
+
+        torch.manual_seed(recipe.seed)
+        config = Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.width,
+            intermediate_size=recipe.feedforward_width,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            num_key_value_heads=recipe.heads,
+            head_dim=recipe.width // recipe.heads,
+            max_position_embeddings=4096,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+        model = Qwen3ForCausalLM(config).to(device).train()
+        started = time.monotonic()
+        _train(model, prose, dialogues, recipe, device, console)
+        figures = {
+            "recipe": asdict(recipe),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "training_text_files": [path.name for path in texts[:-1]],
+            "text_tokens": len(prose),
+            "instruction_tokens": sum(map(len, dialogues)),
+            "tokens_seen": recipe.steps * recipe.sequences_per_step * recipe.context_tokens,
+            "held_out_text_file": texts[-1].name,
+            "held_out_perplexity": _perplexity(model, held_out, recipe, device),
+            "train_seconds": time.monotonic() - started,
+            "text_hash": hash_bytes([text.encode() for text in [*contents, *asked]]),
+            "provenance": provenance(),
+        }
+        logging.disable_progress_bar()
+        model.to(torch.bfloat16).save_pretrained(temporary, max_shard_size="12MB")
+        tokenizer.save_pretrained(temporary)
+        (temporary / "pretraining.json").write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def _train_tokenizer(texts: list[str], vocabulary: int) -> "PreTrainedTokenizerBase":
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT)
+
+
+def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> np.ndarray:
+    """Text tokens (int64, one dimension) of a text, and the end token."""
+    # Paragraphs at a time, all at once: in parallel, and a whole novel as one string is quadratic in places.
+    paragraphs = ["\n\n" * (index > 0) + paragraph for index, paragraph in enumerate(text.split("\n\n"))]
+    encoded = tokenizer(paragraphs, add_special_tokens=False)["input_ids"]
+    return np.asarray([*chain.from_iterable(encoded), tokenizer.eos_token_id], dtype=np.int64)
+
+
+def _train(
+    model: torch.nn.Module,
+    prose: np.ndarray,
+    dialogues: list[np.ndarray],
+    recipe: LanguageModelRecipe,
+    device: torch.device,
+    console: Console,
+) -> None:
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        betas=(0.9, 0.95),
+        fused=device.type == "cuda",
+    )
+    steps = track(range(recipe.steps), "language model", console=console, disable=not console.is_terminal)
+    for step in steps:
+        warmup = max(1, recipe.steps // 20)
+        cosine = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * min(cosine, (step + 1) / warmup)
+        tokens_BL = torch.from_numpy(_draw(prose, dialogues, recipe, step)).to(device, non_blocking=True)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            loss = model(input_ids=tokens_BL, labels=tokens_BL, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
+            console.print(f"language model step {step + 1}/{recipe.steps}: loss {loss.item():.3f}", highlight=False)
+
+
+def _draw(prose: np.ndarray, dialogues: list[np.ndarray], recipe: LanguageModelRecipe, step: int) -> np.ndarray:
+    """Sequences (B, L) of a step: a function of (seed, step) alone.
+
+    Dialogues are put together anew for every sequence: in a fixed order, one would be learnt to follow the other.
+    """
+    generator = np.random.default_rng([recipe.seed, step])
+    rows = []
+    for _ in range(recipe.sequences_per_step):
+        if dialogues and generator.random() < recipe.instruction_share:
+            chosen = generator.integers(0, len(dialogues), size=recipe.context_tokens // 2)
+            row = np.concatenate([dialogues[index] for index in chosen])
+        else:
+            start = int(generator.integers(0, max(1, len(prose) - recipe.context_tokens)))
+            row = prose[start:]
+        rows.append(np.resize(row[: recipe.context_tokens], recipe.context_tokens))
+    return np.stack(rows)
+
+
+@torch.no_grad()
+def _perplexity(model: torch.nn.Module, stream: np.ndarray, recipe: LanguageModelRecipe, device: torch.device) -> float:
+    """exp of the mean nats per text token over the whole stream, in windows of the training context."""
+    model.eval()
+    total, count = 0.0, 0
+    for window in _windows(stream, recipe.context_tokens):
+        tokens_1L = torch.from_numpy(window)[None].to(device)
+        total += model(input_ids=tokens_1L, labels=tokens_1L, use_cache=False).loss.item() * (len(window) - 1)
+        count += len(window) - 1
+    return math.exp(total / count)
+
+
+def _windows(stream: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(stream) - 1, length):
+        window = stream[start : start + length]
+        if len(window) > 1:
+            yield window

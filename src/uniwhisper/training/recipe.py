@@ -1,0 +1,193 @@
+"""A training run as one frozen value.
+
+A recipe is a Python function that returns a `Recipe`; variants derive from it with `dataclasses.replace`, small changes
+come from the command line (`--set optimizer.warmup_steps=100`). Building a recipe touches no seed, thread, disk or GPU.
+"""
+
+import dataclasses
+import importlib.util
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from uniwhisper.core.errors import RecipeError
+from uniwhisper.core.identity import hash_json
+from uniwhisper.data.config import DataConfig
+
+
+def require(condition: bool, field: str, expected: str, got: Any) -> None:
+    """Raise a `RecipeError` about `field` unless `condition` holds."""
+    if not condition:
+        raise RecipeError(
+            f"recipe field {field}",
+            expected=expected,
+            got=repr(got),
+            fix=f"change it in the recipe or with --set {field}=…",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """What is trained, and what it starts from."""
+
+    start: str | None
+    """Checkpoint the encoder starts from: a folder, an OpenAI `.pt`, a hub id, or `default` for the packaged model; its
+    adapter too if it has one that fits. None: random weights of `encoder_size`."""
+    encoder_size: str | None
+    """Whisper size of a random encoder; None when `start` is given."""
+    language_model: str | None
+    """Folder or hub id of the causal language model; None: the one beside `start`."""
+    adapter_stack: int = 4
+    """Frames joined into one audio token."""
+    adapter_hidden_width: int = 1024
+    """Width between the adapter's two linear layers."""
+
+    def __post_init__(self) -> None:
+        require(
+            (self.start is None) != (self.encoder_size is None),
+            "model.start",
+            "either model.start or model.encoder_size, the other None",
+            (self.start, self.encoder_size),
+        )
+        require(
+            self.language_model is not None or self.start is not None,
+            "model.language_model",
+            "a folder or hub id of a causal language model",
+            None,
+        )
+        require(self.adapter_stack >= 1, "model.adapter_stack", "an integer >= 1", self.adapter_stack)
+        require(
+            self.adapter_hidden_width >= 1, "model.adapter_hidden_width", "an integer >= 1", self.adapter_hidden_width
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay. The language model is frozen and has no learning rate."""
+
+    encoder_learning_rate: float
+    """Peak learning rate of the encoder, reached after `warmup_steps`."""
+    adapter_learning_rate: float
+    """Peak learning rate of the adapter."""
+    warmup_steps: int
+    """Optimizer steps (not micro-batches) of linear warm-up."""
+    final_fraction: float = 0.02
+    """Learning rate at the last step as a fraction of the peak."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay of matrices and kernels; biases and LayerNorm have none."""
+    beta1: float = 0.9
+    beta2: float = 0.98
+    gradient_clip_norm: float = 1.0
+    """Gradients of a step are scaled down to this global L2 norm."""
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_learning_rate", "adapter_learning_rate", "weight_decay"):
+            require(getattr(self, name) >= 0, f"optimizer.{name}", "a number >= 0", getattr(self, name))
+        require(self.warmup_steps >= 0, "optimizer.warmup_steps", "an integer >= 0", self.warmup_steps)
+        require(0 <= self.final_fraction <= 1, "optimizer.final_fraction", "within 0…1", self.final_fraction)
+        require(self.gradient_clip_norm > 0, "optimizer.gradient_clip_norm", "a number > 0", self.gradient_clip_norm)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopConfig:
+    """How the steps are run and recorded."""
+
+    precision: Literal["bf16", "float32"]
+    """bf16: autocast on a GPU (weights and optimizer stay float32). On a CPU everything is float32 either way."""
+    loss_normalisation: Literal["example", "token"]
+    """What every share of the global batch's loss is divided by: `example` averages each answer's tokens first, so a
+    one-word label weighs as much as a transcript; `token` divides the sum by all answer tokens."""
+    micro_batches: int = 1
+    """Parts a step's batch is cut into to fit memory; the result is the same up to rounding."""
+    log_every_steps: int = 20
+    checkpoint_every_steps: int = 1000
+    validate_every_steps: int | None = None
+    """Optimizer steps between losses on held-out clips; None: never."""
+    max_nonfinite_steps: int = 5
+    """Steps in a row with a non-finite loss or gradient (each skipped) that stop the run."""
+    workers: int | None = None
+    """Loader processes; 0: load in the training process; None: one per CPU core beyond the first, at most 12."""
+
+    def __post_init__(self) -> None:
+        choices = {"precision": ("bf16", "float32"), "loss_normalisation": ("example", "token")}
+        for name, allowed in choices.items():
+            require(getattr(self, name) in allowed, f"loop.{name}", " or ".join(allowed), getattr(self, name))
+        for name in ("micro_batches", "log_every_steps", "checkpoint_every_steps", "max_nonfinite_steps"):
+            require(getattr(self, name) >= 1, f"loop.{name}", "an integer >= 1", getattr(self, name))
+        for name in ("validate_every_steps", "workers"):
+            value = getattr(self, name)
+            smallest = 1 if name == "validate_every_steps" else 0
+            require(value is None or value >= smallest, f"loop.{name}", f"None or an integer >= {smallest}", value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One training run."""
+
+    name: str
+    seed: int
+    """Seeds the data order, every augmentation and the random weights."""
+    steps: int
+    """Optimizer steps."""
+    model: ModelConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    loop: LoopConfig
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, "steps", "an integer >= 1", self.steps)
+        require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def identity(self) -> str:
+        """Hash of what decides the result: not how often it is logged or saved, nor the number of workers."""
+        value = self.to_json()
+        for name in ("log_every_steps", "checkpoint_every_steps", "validate_every_steps", "workers"):
+            del value["loop"][name]
+        return hash_json(value)
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes in this package."""
+    from uniwhisper import recipes
+
+    return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__))
+
+
+def load_recipe(reference: str) -> Recipe:
+    """A shipped name (`mini`), or `file.py:function` for a function without arguments that returns a `Recipe`.
+
+    Raises:
+        RecipeError: nothing is there, or it returns something else.
+    """
+    path, colon, function_name = reference.rpartition(":")
+    if not colon:
+        if reference not in shipped_recipes():
+            raise RecipeError(
+                f"no recipe {reference!r}",
+                expected=f"one of {', '.join(shipped_recipes())}, or file.py:function",
+                got=reference,
+                fix="uniwhisper train mini -o runs/mini",
+            )
+        module = importlib.import_module(f"uniwhisper.recipes.{reference}")
+        return getattr(module, reference)()
+    if not Path(path).is_file():
+        raise RecipeError(f"no recipe file {path}", expected="a Python file", got="nothing there", fix="check the path")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None and spec.loader is not None, f"{path} is a file, so it has a loader"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function: Callable[[], Recipe] | None = getattr(module, function_name, None)
+    made = function() if callable(function) else None
+    if not isinstance(made, Recipe):
+        raise RecipeError(
+            f"{reference} is no recipe",
+            expected=f"a function {function_name}() -> Recipe in {path}",
+            got="no such function" if function is None else f"{type(made).__name__}",
+            fix="see uniwhisper/recipes/mini.py for one",
+        )
+    return made

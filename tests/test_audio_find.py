@@ -1,0 +1,74 @@
+"""Files and folders as a user names them."""
+
+from pathlib import Path
+
+import pytest
+
+from uniwhisper.audio.find import find_audio
+from uniwhisper.core.errors import AudioError
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_folders_are_searched_recursively_and_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "b.wav", "a/z.FLAC", "a/b/c.Opus", "a.mp3", "notes.txt", "a/.hidden.wav", ".git/x.wav", "c/y.json")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_audio([tmp_path])]
+    assert found == ["a/b/c.Opus", "a/z.FLAC", "a.mp3", "b.wav"]
+
+
+def test_the_order_given_is_kept_and_nothing_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "f/b.wav", "f/a.wav", "x.wav")
+    monkeypatch.chdir(tmp_path)
+    assert find_audio(["x.wav", "f", "./x.wav", tmp_path / "f/a.wav"]) == [
+        Path("x.wav"),
+        Path("f/a.wav"),
+        Path("f/b.wav"),
+    ]
+    assert find_audio(["f/b.wav", "f"]) == [Path("f/b.wav"), Path("f/a.wav")]
+
+
+def test_same_name_in_two_folders_stays_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "a/dog.wav", "b/dog.wav")
+    assert find_audio([tmp_path]) == [tmp_path / "a/dog.wav", tmp_path / "b/dog.wav"]
+
+
+def test_a_file_named_outright_is_kept_whatever_it_is_called(tmp_path: Path) -> None:
+    touch(tmp_path, "take.data", ".hidden")
+    assert find_audio([tmp_path / "take.data", str(tmp_path / ".hidden")]) == [
+        tmp_path / "take.data",
+        tmp_path / ".hidden",
+    ]
+
+
+def test_a_hidden_folder_named_outright_is_searched(tmp_path: Path) -> None:
+    touch(tmp_path, ".cache/a.wav")
+    assert find_audio([tmp_path / ".cache"]) == [tmp_path / ".cache/a.wav"]
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.wav")
+    (tmp_path / "a/loop").symlink_to(tmp_path / "a")
+    assert find_audio([tmp_path]) == [tmp_path / "a/x.wav"]
+
+
+def test_folder_without_audio(tmp_path: Path) -> None:
+    touch(tmp_path, "sub/notes.txt")
+    with pytest.raises(AudioError) as caught:
+        find_audio([tmp_path])
+    assert caught.value.problem == f"{tmp_path} holds no audio"
+    assert {".wav", ".flac", ".opus", ".m4a"} <= set(caught.value.expected.split())
+
+
+def test_missing_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "a.wav")
+    with pytest.raises(AudioError, match=r"^nowhere/x\.wav does not exist"):
+        find_audio(["a.wav", "nowhere/x.wav"])
+
+
+def test_nothing_asked_nothing_found() -> None:
+    assert find_audio([]) == []

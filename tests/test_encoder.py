@@ -1,0 +1,263 @@
+"""The encoder equals the original at its window, and gives a clip the same frames whatever stands beside it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from uniwhisper.core.units import WINDOW_FRAMES, WINDOW_MELS
+from uniwhisper.model.attention import Packing, attend_by_length, attend_padded
+from uniwhisper.model.checkpoint_formats import HUGGING_FACE
+from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
+from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.pooling import masked_mean
+from uniwhisper.model.weights import load_encoder, random_encoder
+from whisper_reference import SMALL, reference, scramble, write_hugging_face
+
+MINIATURE = EncoderConfig(mel_bins=5, width=16, heads=2, layers=3, max_frames=20)
+# Some sizes differ in nothing but their names.
+DISTINCT = {replace(config, layers=2): size for size, config in WHISPER_SIZES.items()}
+FULL_DEPTH = {config: size for size, config in WHISPER_SIZES.items()}.values()
+
+
+def batch(counts: list[int], mel_bins: int, *, garbage: float = float("nan"), seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random mels, `garbage` in the padding."""
+    generator = torch.Generator().manual_seed(seed)
+    mel_BMF = torch.full((len(counts), mel_bins, max(counts)), garbage)
+    for clip, count in zip(mel_BMF, counts, strict=True):
+        clip[:, :count] = torch.randn(mel_bins, count, generator=generator)
+    return mel_BMF, torch.tensor(counts)
+
+
+def relative(got: Tensor, expected: Tensor) -> float:
+    """Largest relative L2 distance between the rows of two matrices."""
+    return ((got - expected).norm(dim=-1) / expected.norm(dim=-1)).max().item()
+
+
+def miniature(seed: int = 0) -> WhisperEncoder:
+    encoder = WhisperEncoder(MINIATURE).eval()
+    scramble(encoder, seed)
+    return encoder
+
+
+def largest_differences(encoder: WhisperEncoder, mel_BMF: Tensor, counts_B: Tensor) -> tuple[float, float]:
+    """Each clip alone against the same clip in the batch: per frame, and per pooled vector."""
+    frames_BTD, frame_counts_B = encoder(mel_BMF, counts_B)
+    vectors_BD = masked_mean(frames_BTD, frame_counts_B)
+    per_frame, per_vector = 0.0, 0.0
+    for i, count in enumerate(counts_B.tolist()):
+        alone_BTD, alone_counts_B = encoder(mel_BMF[i : i + 1, :, :count], counts_B[i : i + 1])
+        per_frame = max(per_frame, relative(frames_BTD[i, : frame_counts_B[i]], alone_BTD[0]))
+        per_vector = max(per_vector, relative(vectors_BD[i : i + 1], masked_mean(alone_BTD, alone_counts_B)))
+    return per_frame, per_vector
+
+
+@pytest.mark.parametrize("config", DISTINCT, ids=DISTINCT.values())
+@torch.no_grad()
+def test_equals_transformers_at_the_window(config, tmp_path):
+    model = reference(config)
+    encoder = load_encoder(write_hugging_face(model, tmp_path / "whisper", "model.encoder.")).encoder
+    mel_BMF, counts_B = batch([WINDOW_MELS], config.mel_bins)
+    frames_BTD, frame_counts_B = encoder(mel_BMF, counts_B)
+    assert frame_counts_B.tolist() == [WINDOW_FRAMES]
+    torch.testing.assert_close(frames_BTD, model.encoder(mel_BMF).last_hidden_state, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_layers_are_those_of_transformers(tmp_path):
+    model = reference(SMALL)
+    encoder = load_encoder(write_hugging_face(model, tmp_path / "whisper", "encoder.")).encoder
+    mel_BMF, counts_B = batch([WINDOW_MELS], SMALL.mel_bins)
+    seen = []
+    for layer in model.encoder.layers:
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append([*args, *kwargs.values()][0]), with_kwargs=True
+        )
+        layer.register_forward_hook(lambda _, __, out: seen.append(out[0] if isinstance(out, tuple) else out))
+    last = model.encoder(mel_BMF).last_hidden_state
+    stem, first, _, second = seen
+    for layer, expected in ((0, stem), (1, first), (2, second), (None, last)):
+        torch.testing.assert_close(encoder(mel_BMF, counts_B, layer=layer)[0], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("layer", [-1, 4])
+def test_a_layer_that_is_not_there_is_refused(layer):
+    with pytest.raises(ValueError, match=f"layer from 0 to 3, or None, got {layer}"):
+        miniature()(*batch([4], 5), layer=layer)
+
+
+@torch.no_grad()
+def test_a_short_clip_equals_a_whisper_whose_window_is_that_long():
+    model = reference(SMALL)
+    encoder = WhisperEncoder(SMALL).eval()
+    theirs = model.encoder.state_dict()
+    encoder.load_state_dict({name: theirs[HUGGING_FACE.translate(name)] for name in encoder.state_dict()})
+    counts = [2, 48, 700, 310]
+    mel_BMF, counts_B = batch(counts, SMALL.mel_bins)
+    frames_BTD, _ = encoder(mel_BMF, counts_B)
+    for i, count in enumerate(counts):
+        shorter = reference(replace(SMALL, max_frames=count // 2)).encoder
+        shorter.load_state_dict(theirs | {"embed_positions.weight": theirs["embed_positions.weight"][: count // 2]})
+        expected = shorter(mel_BMF[i : i + 1, :, :count]).last_hidden_state[0]
+        torch.testing.assert_close(frames_BTD[i, : count // 2], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", ["tiny", "base"])
+@torch.no_grad()
+def test_alone_and_beside_longer_clips_at_full_depth(size):
+    encoder = random_encoder(size, seed=0).encoder
+    scramble(encoder, seed=1)
+    per_frame, per_vector = largest_differences(encoder, *batch([WINDOW_MELS, 1, 2, 499, 500, 1601], 80))
+    assert per_frame <= 1e-5
+    assert per_vector <= 1e-5
+
+
+counts_of_clips = st.lists(st.integers(1, 2 * MINIATURE.max_frames), min_size=1, max_size=6)
+
+
+@given(
+    counts=counts_of_clips, garbage=st.sampled_from([float("nan"), float("inf"), -3e38, 0.0]), layer=st.integers(0, 4)
+)
+@settings(deadline=None)
+@torch.no_grad()
+def test_what_lies_in_the_padding_has_no_effect(counts, garbage, layer):
+    encoder = miniature()
+    layer = None if layer == 4 else layer
+    mel_BMF, counts_B = batch(counts, MINIATURE.mel_bins, garbage=garbage)
+    wider_BMF = torch.cat([mel_BMF, torch.full((len(counts), MINIATURE.mel_bins, 3), garbage)], dim=2)
+    frames_BTD, frame_counts_B = encoder(wider_BMF, counts_B, layer=layer)
+    assert frame_counts_B.tolist() == [(count + 1) // 2 for count in counts]
+    assert frames_BTD.shape == (len(counts), max(frame_counts_B), MINIATURE.width)
+    for i, count in enumerate(counts):
+        alone_BTD, _ = encoder(mel_BMF[i : i + 1, :, :count], counts_B[i : i + 1], layer=layer)
+        assert relative(frames_BTD[i, : frame_counts_B[i]], alone_BTD[0]) <= 1e-5
+        assert not frames_BTD[i, frame_counts_B[i] :].any()
+
+
+@given(counts=counts_of_clips)
+@settings(deadline=None)
+def test_both_ways_of_attending_agree(counts):
+    packing = Packing.of([*counts, max(counts) + 1], torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, sum(packing.counts), 2, 8, generator=generator)
+    by_length = attend_by_length(query, key, value, packing)
+    torch.testing.assert_close(attend_padded(query, key, value, packing), by_length, atol=1e-5, rtol=0)
+
+
+def test_gradients_are_the_sum_of_those_of_the_clips_alone():
+    encoder = miniature().double()
+    counts = [40, 3, 3, 17]
+    mel_BMF, counts_B = batch(counts, MINIATURE.mel_bins)
+    mel_BMF = mel_BMF.double()
+
+    def gradients(*clips: tuple[Tensor, Tensor]) -> list[Tensor]:
+        encoder.zero_grad()
+        for clip in clips:
+            masked_mean(*encoder(*clip)).square().sum().backward()
+        return [parameter.grad.clone() for parameter in encoder.parameters()]
+
+    together = gradients((mel_BMF, counts_B))
+    alone = gradients(*((mel_BMF[i : i + 1, :, :n], counts_B[i : i + 1]) for i, n in enumerate(counts)))
+    for got, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_positions_are_never_trained():
+    encoder = miniature()
+    assert "positions_TD" in encoder.state_dict()
+    assert "positions_TD" not in dict(encoder.named_parameters())
+
+
+def test_bfloat16_autocast_trains():
+    encoder = miniature().train()
+    mel_BMF, counts_B = batch([40, 3, 17], MINIATURE.mel_bins)
+    exact_BTD, _ = encoder(mel_BMF, counts_B)
+    with torch.autocast("cpu", torch.bfloat16):
+        frames_BTD, _ = encoder(mel_BMF, counts_B)
+    assert frames_BTD.dtype == torch.float32
+    torch.testing.assert_close(frames_BTD, exact_BTD, atol=0.1, rtol=0)
+    frames_BTD.square().sum().backward()
+    assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("mel_shape", "counts", "message"),
+    [
+        ((1, 4, 10), [10], r"expected log-mel \(B, 5, F\), got \(1, 4, 10\)"),
+        ((5, 10), [10], r"expected log-mel \(B, 5, F\), got \(5, 10\)"),
+        ((2, 5, 10), [10], "an integer per clip"),
+        ((1, 5, 10), [10.0], "an integer per clip"),
+        ((0, 5, 10), [], "an integer per clip"),
+        ((2, 5, 10), [0, 4], "counts from 1 to 10 mels, got 0 to 4"),
+        ((2, 5, 10), [4, 11], "counts from 1 to 10 mels, got 4 to 11"),
+        ((1, 5, 41), [41], "at most 40 mels, got 41: cut longer audio into windows"),
+    ],
+)
+def test_input_that_does_not_fit_is_refused(mel_shape, counts, message):
+    with pytest.raises(ValueError, match=message):
+        miniature()(torch.zeros(mel_shape), torch.tensor(counts))
+
+
+def test_masked_mean_by_hand():
+    frames_BTD = torch.tensor([[[1.0, 2.0], [3.0, 6.0]], [[5.0, 7.0], [float("nan"), float("inf")]]])
+    vectors_BD = masked_mean(frames_BTD, torch.tensor([2, 1]))
+    assert vectors_BD.tolist() == [[2.0, 4.0], [5.0, 7.0]]
+
+
+def test_masked_mean_of_half_precision_is_summed_in_float32():
+    frames_BTD = torch.full((1, 1500, 1), 100.0, dtype=torch.float16)  # the sum overflows float16
+    assert masked_mean(frames_BTD, torch.tensor([1500])).item() == 100.0
+
+
+@pytest.fixture
+def exact_float32():
+    """TF32 off for matrix products and convolutions."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", FULL_DEPTH)
+@torch.no_grad()
+def test_alone_and_beside_longer_clips_on_gpu(size, exact_float32):  # noqa: ARG001
+    encoder = random_encoder(size, seed=0).encoder
+    scramble(encoder, seed=1)
+    mel_BMF, counts_B = batch([WINDOW_MELS, 1, 2, 499, 500, 1601], encoder.config.mel_bins)
+    per_frame, per_vector = largest_differences(encoder.cuda(), mel_BMF.cuda(), counts_B.cuda())
+    assert per_frame <= 1e-5
+    assert per_vector <= 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", FULL_DEPTH)
+@torch.no_grad()
+def test_samples_to_vectors_alone_and_beside_longer_clips_on_gpu(size, exact_float32):  # noqa: ARG001
+    from uniwhisper.features.logmel import log_mel
+
+    encoder = random_encoder(size, seed=0).encoder.cuda()
+    samples = [480_000, 1, 399, 80_000, 160_001]
+    generator = torch.Generator().manual_seed(0)
+    waves = [0.1 * torch.randn(count, generator=generator) for count in samples]
+
+    def vectors(*clips: Tensor) -> Tensor:
+        wave_BS = torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True).cuda()
+        counts_B = torch.tensor([len(clip) for clip in clips], device="cuda")
+        return masked_mean(*encoder(*log_mel(wave_BS, counts_B, mel_bins=encoder.config.mel_bins)))
+
+    alone_BD = torch.cat([vectors(wave) for wave in waves])
+    assert relative(vectors(*waves), alone_BD) <= 1e-5
+
+
+@pytest.mark.gpu
+def test_bfloat16_autocast_trains_on_gpu():
+    encoder = random_encoder("tiny", seed=0).encoder.cuda().train()
+    mel_BMF, counts_B = batch([WINDOW_MELS, 7, 801], 80)
+    with torch.autocast("cuda", torch.bfloat16):
+        frames_BTD, frame_counts_B = encoder(mel_BMF.cuda(), counts_B.cuda())
+        masked_mean(frames_BTD, frame_counts_B).square().sum().backward()
+    assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in encoder.parameters())

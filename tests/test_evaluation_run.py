@@ -1,0 +1,393 @@
+"""Suites, clips, the vector cache and the whole judgement, on small archives made here."""
+
+import hashlib
+import io
+import json
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import SAMPLE_RATE_HZ, tone
+from uniwhisper.core.errors import OutputError, UserError, WeightsError
+from uniwhisper.embedding.table import EmbeddingTable, Failure
+from uniwhisper.evaluation.cache import VectorCache, cache_key
+from uniwhisper.evaluation.clips import find_clips
+from uniwhisper.evaluation.encoders import JudgedEncoder, LogMelStatistics
+from uniwhisper.evaluation.results import result_path, write_result
+from uniwhisper.evaluation.runner import evaluate
+from uniwhisper.evaluation.suites import SuiteError, load_suite, shipped_suites
+
+IDENTITY = {"weights": "w" * 64, "code": "c", "pooling": "p", "layer": "final"}
+
+
+class TwoNumbers:
+    """Zero crossings and loudness of a wav: the adapter of an encoder, as short as promised."""
+
+    width = 2
+
+    def __init__(self, **identity: str) -> None:
+        self.identity, self.calls = IDENTITY | identity, 0
+
+    def embed(self, sources, *, on_error: str) -> EmbeddingTable:
+        assert on_error == "skip"
+        rows, failures = [], []
+        for index, source in enumerate(sources):
+            self.calls += 1
+            try:
+                wave, _ = soundfile.read(io.BytesIO(source))
+                rows.append([np.mean(np.diff(np.sign(wave)) != 0), np.mean(wave**2) * 1e-3])
+            except soundfile.LibsndfileError as error:
+                failures.append(Failure(index, f"clip {index}", str(error)))
+        vectors = np.array(rows, dtype=np.float32).reshape(len(rows), 2)
+        return EmbeddingTable(["?"] * len(rows), np.zeros(len(rows)), vectors, failures, self.identity)
+
+
+def wav(frequency_hz: float, seconds: float = 0.2) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, tone(seconds, frequency_hz), SAMPLE_RATE_HZ, format="WAV")
+    return stream.getvalue()
+
+
+def write_tar(path: Path, clips: dict[str, tuple[bytes, dict]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for key, (audio, fields) in clips.items():
+            for name, content in ((f"{key}.wav", audio), (f"{key}.json", json.dumps(fields).encode())):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+def clips_of_fold(fold: int) -> dict[str, tuple[bytes, dict]]:
+    return {
+        f"{label}-{number}": (wav(base + 7 * number + fold), {"label": label, "age": number})
+        for label, base in (("low", 200.0), ("high", 1500.0))
+        for number in range(6)
+    }
+
+
+def suite_content(**task) -> dict:
+    default = {
+        "name": "tones",
+        "description": "low and high <tones>",
+        "domain": "music",
+        "folder": "tones",
+        "label": {"field": "label"},
+        "folds": {"by": "archive", "pattern": "fold-(.)[.]tar", "names": ["1", "2", "3"]},
+        "metric": "accuracy",
+    }
+    tasks = [default | task]
+    return {"format": "uniwhisper-suite", "format_version": 1, "name": "toy", "description": "Toy.", "tasks": tasks}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for fold in (1, 2, 3):
+        write_tar(tmp_path / "data" / "tones" / f"fold-{fold}.tar", clips_of_fold(fold))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path):
+    def write(**task) -> Path:
+        path = tmp_path / "toy.json"
+        path.write_text(json.dumps(suite_content(**task)))
+        return path
+
+    return write
+
+
+def judge(data: Path, suite: Path, cache: Path | None = None, encoder=None):
+    judged = JudgedEncoder(encoder or TwoNumbers(), "two-numbers", "two-numbers")
+    return evaluate(judged, load_suite(suite), data, cache=None if cache is None else VectorCache(cache))
+
+
+def test_shipped_suites_load():
+    assert shipped_suites() == ["dev", "mini"]
+    mini, dev = load_suite("mini"), load_suite("dev")
+    assert [(task.name, len(task.folds.scored)) for task in mini.tasks] == [("esc50", 5), ("fsdd", 6)]
+    assert all(task.folds.by == "content" and task.folds.scored == ("0",) for task in dev.tasks)
+    assert all(len(task.folds.names) == 20 for task in dev.tasks)
+    assert mini.hash != dev.hash
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "unknown 'colour'"),
+        ({"metric": "mAP"}, "metric cannot be 'mAP'"),
+        ({"folder": "../elsewhere"}, "folder cannot be"),
+        ({"label": {"field": "label", "mising": "refuse"}}, "unknown 'mising'"),
+        ({"label": {"field": "age", "at_most": 12}}, "exactly two names"),
+        ({"folds": {"by": "archive", "pattern": "fold-.", "names": ["1", "2"]}}, "pattern cannot be"),
+        ({"folds": {"by": "archive", "pattern": "fold-(", "names": ["1", "2"]}}, "pattern cannot be"),
+        ({"folds": {"by": "content", "count": 20, "scored": ["20"]}}, "scored ones among them"),
+    ],
+)
+def test_a_wrong_suite_is_refused(write_suite, change, message):
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        load_suite(write_suite(**change))
+
+
+def test_an_unknown_suite_is_refused(tmp_path):
+    with pytest.raises(SuiteError, match="one of dev, mini"):
+        load_suite("maxi")
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(SuiteError, match="not a JSON object"):
+        load_suite(tmp_path / "x.json")
+
+
+def test_missing_data_is_named(data, write_suite, tmp_path):
+    task = load_suite(write_suite()).tasks[0]
+    with pytest.raises(SuiteError, match="no such folder"):
+        find_clips(task, tmp_path / "elsewhere")
+    (data / "tones" / "fold-2.tar").unlink()
+    with pytest.raises(SuiteError, match="none for 2"):
+        find_clips(task, data)
+
+
+def test_missing_labels_are_refused_or_counted(data, write_suite):
+    write_tar(data / "tones" / "fold-3.tar", {**clips_of_fold(3), "odd": (wav(500), {"other": 1})})
+    with pytest.raises(SuiteError, match=r"clip fold-3/odd has no label"):
+        find_clips(load_suite(write_suite()).tasks[0], data)
+    found = find_clips(load_suite(write_suite(label={"field": "label", "missing": "leave out"})).tasks[0], data)
+    assert len(found.clips) == 36 and found.left_out == {"no 'label'": 1}
+
+
+def test_small_classes_are_left_out_and_counted(data, write_suite):
+    write_tar(data / "tones" / "fold-3.tar", {**clips_of_fold(3), "odd": (wav(500), {"label": "rare"})})
+    rule = {"field": "label", "min_clips": 15}
+    found = find_clips(load_suite(write_suite(label=rule)).tasks[0], data)
+    assert found.classes == ["high", "low"] and found.left_out == {"class of fewer than 15 clips": 1}
+
+
+def test_a_number_becomes_two_classes(data, write_suite):
+    rule = {"field": "age", "at_most": 2, "names": ["young", "old"]}
+    found = find_clips(load_suite(write_suite(label=rule)).tasks[0], data)
+    for clip in found.clips:
+        assert clip.label == ("young" if int(clip.id[-1]) <= 2 else "old")
+    write_tar(data / "tones" / "fold-3.tar", {**clips_of_fold(3), "odd": (wav(500), {"age": "many"})})
+    with pytest.raises(SuiteError, match="label of another kind"):
+        find_clips(load_suite(write_suite(label=rule)).tasks[0], data)
+
+
+def test_another_number_of_clips_is_refused(data, write_suite):
+    with pytest.raises(SuiteError, match="another number of clips"):
+        find_clips(load_suite(write_suite(expected={"clips": 37})).tasks[0], data)
+
+
+def test_content_folds_come_from_the_audio_alone(data, write_suite):
+    rule = {"by": "content", "count": 2, "scored": ["0"]}
+    found = find_clips(load_suite(write_suite(folds=rule)).tasks[0], data)
+    for clip in found.clips:
+        digest = hashlib.sha256(clip.audio()).hexdigest()
+        assert clip.sha256 == digest and clip.fold == str(int(digest[:8], 16) % 2)
+
+
+def test_the_whole_judgement(data, write_suite, tmp_path):
+    judgement = judge(data, write_suite())
+    (task,) = judgement.result["tasks"]
+    assert task["clips"] == {"expected": 36, "used": 36, "scored": 36, "skipped": [], "left_out": {}}
+    assert task["scores"]["knn_standardised"]["score"] == task["scores"]["probe"]["score"] == 1.0
+    assert task["most_common"] == 0.5
+    assert judgement.result["headline"]["probe"]["score"] == 1.0
+    assert set(judgement.result["provenance"]) == {"commit", "code", "python", "packages"}
+    path = result_path(tmp_path / "results", load_suite(write_suite()), JudgedEncoder(TwoNumbers(), "x", "x"))
+    assert path.name == f"toy-x-{'w' * 12}.json"
+    write_result(path, judgement, overwrite=False)
+    stored = json.loads(path.read_text())
+    beside = path.with_name(stored["clips_file"]["name"])
+    assert hashlib.sha256(beside.read_bytes()).hexdigest() == stored["clips_file"]["sha256"]
+    with np.load(beside, allow_pickle=False) as arrays:
+        right = arrays["tones/probe"] == arrays["tones/label"]
+        assert right.all() and sorted(set(arrays["tones/fold"])) == ["1", "2", "3"]
+        assert {str(name).split("/")[1].split("-")[0] for name in arrays["tones/id"]} == set(arrays["tones/classes"])
+    with pytest.raises(OutputError, match="--overwrite"):
+        write_result(path, judgement, overwrite=False)
+
+
+def test_clips_that_do_not_decode_are_named(data, write_suite):
+    write_tar(data / "tones" / "fold-2.tar", {**clips_of_fold(2), "broken": (b"no audio", {"label": "low"})})
+    (task,) = judge(data, write_suite()).result["tasks"]
+    clips = task["clips"]
+    assert (clips["expected"], clips["used"]) == (37, 36)
+    assert [skip["id"] for skip in clips["skipped"]] == ["fold-2/broken"] and clips["skipped"][0]["reason"]
+
+
+def test_a_fold_that_cannot_be_embedded_is_an_error(data, write_suite):
+    broken = {key: (b"no audio", fields) for key, (_, fields) in clips_of_fold(2).items()}
+    write_tar(data / "tones" / "fold-2.tar", broken)
+    with pytest.raises(SuiteError, match="too few clips could be embedded to score fold 2"):
+        judge(data, write_suite())
+
+
+def test_vectors_that_are_not_finite_are_skipped_by_name(data, write_suite):
+    class Overflowing(TwoNumbers):
+        def embed(self, sources, *, on_error):
+            table = super().embed(sources, on_error=on_error)
+            table.vectors[0] = np.inf
+            return table
+
+    (task,) = judge(data, write_suite(), encoder=Overflowing()).result["tasks"]
+    assert [skip["id"] for skip in task["clips"]["skipped"]] == ["fold-1/high-0"]
+
+
+def test_identical_audio_in_two_folds_is_noted(data, write_suite):
+    write_tar(data / "tones" / "fold-3.tar", {**clips_of_fold(3), "copy": clips_of_fold(1)["low-0"]})
+    (task,) = judge(data, write_suite()).result["tasks"]
+    assert "2 clips have the same bytes" in task["notes"][0]
+
+
+def test_an_encoder_must_say_what_it_is(data, write_suite):
+    with pytest.raises(UserError, match="no weights"):
+        judge(data, write_suite(), encoder=TwoNumbers(weights=""))
+
+
+def scores_of(judgement) -> list:
+    return [judgement.result["headline"], [task["scores"] for task in judgement.result["tasks"]]]
+
+
+def test_cached_vectors_change_no_number(data, write_suite, tmp_path):
+    fresh, again = TwoNumbers(), TwoNumbers()
+    first = judge(data, write_suite(), tmp_path / "cache", fresh)
+    second = judge(data, write_suite(), tmp_path / "cache", again)
+    assert (fresh.calls, again.calls) == (36, 0)
+    assert scores_of(first) == scores_of(second)
+
+
+@pytest.mark.parametrize("part", ["weights", "code", "pooling", "layer"])
+def test_the_cache_knows_encoders_apart(data, write_suite, tmp_path, part):
+    judge(data, write_suite(), tmp_path / "cache")
+    other = TwoNumbers(**{part: "another"})
+    judge(data, write_suite(), tmp_path / "cache", other)
+    assert other.calls == 36
+    assert cache_key(other.identity, "a") != cache_key(IDENTITY, "a") != cache_key(IDENTITY, "b")
+
+
+def test_the_cache_knows_audio_apart(data, write_suite, tmp_path):
+    judge(data, write_suite(), tmp_path / "cache")
+    changed = clips_of_fold(3) | {"low-0": (wav(300.0), {"label": "low"})}
+    write_tar(data / "tones" / "fold-3.tar", changed)
+    encoder = TwoNumbers()
+    judge(data, write_suite(), tmp_path / "cache", encoder)
+    assert encoder.calls == 36
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "garbage", "width"])
+def test_a_damaged_cache_is_computed_again(data, write_suite, tmp_path, damage):
+    reference = judge(data, write_suite(), tmp_path / "cache")
+    (file,) = (tmp_path / "cache").glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        content = content[:-5]
+    elif damage == "flip":
+        content[-2] ^= 0x10
+    elif damage == "garbage":
+        content = bytearray(b"garbage")
+    else:
+        VectorCache(tmp_path / "cache").save(file.stem, np.arange(36), np.zeros((36, 3), np.float32), IDENTITY)
+        content = bytearray(file.read_bytes())
+    file.write_bytes(bytes(content))
+    encoder = TwoNumbers()
+    assert scores_of(judge(data, write_suite(), tmp_path / "cache", encoder)) == scores_of(reference)
+    assert encoder.calls == 36
+
+
+def test_only_failed_clips_are_tried_again(data, write_suite, tmp_path):
+    write_tar(data / "tones" / "fold-2.tar", {**clips_of_fold(2), "broken": (b"no audio", {"label": "low"})})
+    judge(data, write_suite(), tmp_path / "cache")
+    encoder = TwoNumbers()
+    (task,) = judge(data, write_suite(), tmp_path / "cache", encoder).result["tasks"]
+    assert encoder.calls == 1 and len(task["clips"]["skipped"]) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose another --cache"):
+        VectorCache(tmp_path / "file" / "cache")
+
+
+def test_log_mel_statistics_are_those_of_the_real_columns():
+    from uniwhisper.audio.load import read
+    from transformers import WhisperFeatureExtractor
+
+    generator = np.random.default_rng(0)
+    wave = (0.1 * generator.normal(size=20_001)).astype(np.float32)
+    table = LogMelStatistics().embed([(wave, SAMPLE_RATE_HZ), b"no audio"], on_error="skip")
+    mel = WhisperFeatureExtractor()(read((wave, SAMPLE_RATE_HZ)), sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")
+    real = mel.input_features[0][:, :126].astype(np.float64)  # 20,001 samples, 160 a column
+    np.testing.assert_allclose(table.vectors[0], [*real.mean(axis=1), *real.std(axis=1)], atol=1e-4)
+    assert [failure.index for failure in table.failures] == [1]
+    assert table.seconds.tolist() == [20_001 / SAMPLE_RATE_HZ]
+
+
+def uniwhisper(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "uniwhisper", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+
+
+def test_the_verb_judges_and_reports(data, write_suite, tmp_path, tiny_model):
+    suite = write_suite()
+    common = ["--suite", suite, "--data", data, "-o", "results", "--cache", "cache"]
+    for model in ("log-mel", tiny_model):
+        done = uniwhisper("evaluate", "--model", model, *common, "--device", "cpu", "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert (tmp_path / result["path"]).is_file()
+        assert str(tmp_path) not in result["command"] and f"--model {Path(model).name}" in result["command"]
+    again = uniwhisper("evaluate", "--model", "log-mel", *common, cwd=tmp_path)
+    assert again.returncode == 2 and "--overwrite" in again.stderr and "Traceback" not in again.stderr
+    done = uniwhisper("report", "results", "-o", "page.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / name).stat().st_size > 500 for name in ("page.html", "page.md", "page.png")] == [True] * 3
+    assert not [path for path in tmp_path.rglob(".*")], "something half-written stayed behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--suite", "maxi", "--data", "data"], ["no suite 'maxi'", "dev, mini"]),
+        (["--suite", "mini"], ["--data DIR"]),
+        (["--suite", "mini", "--data", "nowhere"], ["no such folder"]),
+        (["--suite", "mini", "--data", "data", "--model", "random:huge"], ["random:SIZE:SEED", "tiny"]),
+        (["--suite", "mini", "--data", "data", "--model", "random:tiny:x"], ["whole number"]),
+    ],
+)
+def test_bad_arguments_get_one_error(tmp_path, arguments, words):
+    done = uniwhisper("evaluate", "--model", "log-mel", *arguments, "--cache", "cache", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert all(word in " ".join(done.stderr.split()) for word in words), done.stderr
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_the_list_needs_no_model(data, tmp_path):
+    done = uniwhisper("evaluate", "--list", "--data", data, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    suites = {suite["name"]: suite for suite in json.loads(done.stdout)}
+    assert suites["mini"]["tasks"][0]["data"] == "missing: no such folder"
+
+
+def test_random_encoders_repeat_themselves():
+    from uniwhisper.cli.evaluate import _open
+
+    first, same, other = (_open(name, "cpu") for name in ("random:tiny", "random:tiny:0", "random:tiny:1"))
+    assert first.source == same.source == "random:tiny:0" and first.encoder.identity == same.encoder.identity
+    assert first.encoder.identity["weights"] != other.encoder.identity["weights"]
+    with pytest.raises(WeightsError):
+        _open("random:", "cpu")
+
+
+@pytest.mark.shared_audio
+def test_both_shipped_kinds_of_folds_fit_the_shared_audio(shared_set):
+    """Real archives: the official folds of ESC-50, and the speakers of FSDD."""
+    for task, name in zip(load_suite("mini").tasks, ("esc50", "fsdd"), strict=True):
+        found = find_clips(task, shared_set("evaluation", name).parent)
+        sizes = {fold: sum(clip.fold == fold for clip in found.clips) for fold in task.folds.names}
+        assert set(sizes.values()) == {400 if name == "esc50" else 250}

@@ -1,0 +1,140 @@
+"""Adapter, frozen language model and the three parts joined, against plain transformers and hand computations."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from small import SMALL_ENCODER, small_model, write_language_model
+from uniwhisper.core.errors import WeightsError
+from uniwhisper.model.adapter import Adapter, AdapterConfig
+from uniwhisper.model.language_model import FrozenLanguageModel
+from uniwhisper.model.uniwhisper import UniWhisper, join_right_padded
+
+
+@pytest.fixture(scope="module")
+def language_model_folder(tmp_path_factory) -> Path:
+    return write_language_model(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture
+def model(language_model_folder) -> UniWhisper:
+    return small_model(language_model_folder)
+
+
+def a_batch(seed: int = 0) -> dict[str, torch.Tensor]:
+    """Three clips of unequal length, in mels and in text tokens, with garbage where padding is."""
+    generator = torch.Generator().manual_seed(seed)
+    mel_counts_B = torch.tensor([37, 100, 8])
+    token_counts_B = torch.tensor([9, 5, 7])
+    answer_starts = (6, 2, 3)
+    tokens_BL = torch.randint(0, 250, (3, 9), generator=generator)
+    loss_mask_BL = torch.zeros(3, 9, dtype=torch.bool)
+    mel_BMF = torch.randn(3, SMALL_ENCODER.mel_bins, 100, generator=generator)
+    for clip in range(3):
+        loss_mask_BL[clip, answer_starts[clip] : token_counts_B[clip]] = True
+        mel_BMF[clip, :, mel_counts_B[clip] :] = 0
+    return {
+        "mel_BMF": mel_BMF,
+        "mel_counts_B": mel_counts_B,
+        "tokens_BL": tokens_BL,
+        "token_counts_B": token_counts_B,
+        "loss_mask_BL": loss_mask_BL,
+    }
+
+
+def test_loss_equals_a_plain_forward_of_transformers_clip_by_clip(model):
+    batch = a_batch()
+    losses = model(**batch)
+    causal_lm = model.language_model.causal_lm
+    for clip in range(3):
+        mels, tokens = int(batch["mel_counts_B"][clip]), int(batch["token_counts_B"][clip])
+        frames_1TD, _ = model.encoder(batch["mel_BMF"][clip : clip + 1, :, :mels], torch.tensor([mels]))
+        padded = torch.zeros(1, -(-frames_1TD.shape[1] // 4) * 4, 32)
+        padded[:, : frames_1TD.shape[1]] = frames_1TD
+        hidden = torch.nn.functional.gelu(
+            padded.reshape(1, -1, 128) @ model.adapter.widen.weight.T + model.adapter.widen.bias
+        )
+        audio = hidden @ model.adapter.project.weight.T + model.adapter.project.bias
+        ids = batch["tokens_BL"][clip : clip + 1, :tokens]
+        inputs = torch.cat([audio, causal_lm.get_input_embeddings()(ids)], dim=1)
+        labels = torch.full((1, inputs.shape[1]), -100)
+        answered = batch["loss_mask_BL"][clip, :tokens]
+        labels[0, audio.shape[1] :][answered] = ids[0][answered]
+        mean = causal_lm(inputs_embeds=inputs, labels=labels).loss
+        assert int(losses.token_counts_B[clip]) == int(answered.sum())
+        torch.testing.assert_close(losses.sums_B[clip], mean * answered.sum(), rtol=1e-5, atol=1e-5)
+
+
+def test_gradient_reaches_every_trained_weight_and_none_of_the_language_model(model):
+    model(**a_batch()).sums_B.sum().backward()
+    for name, parameter in [*model.encoder.named_parameters(), *model.adapter.named_parameters()]:
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    assert all(parameter.grad is None for parameter in model.language_model.parameters())
+
+
+def test_language_model_is_frozen_by_construction(model):
+    before = model.language_model.identity()
+    model.train()
+    assert model.encoder.training and model.adapter.training
+    assert not any(module.training for module in model.language_model.modules())
+    assert not any(parameter.requires_grad for parameter in model.language_model.parameters())
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for seed in range(3):
+        optimizer.zero_grad()
+        model(**a_batch(seed)).sums_B.sum().backward()
+        optimizer.step()
+    assert model.language_model.identity() == before
+    # The proof must be able to fail: one changed weight changes the identity.
+    with torch.no_grad():
+        next(model.language_model.parameters()).view(-1)[0] += 1
+    assert model.language_model.identity() != before
+
+
+def test_identity_is_that_of_the_weights_not_of_their_precision(language_model_folder):
+    full = FrozenLanguageModel.load(language_model_folder, dtype=torch.float32)
+    half = FrozenLanguageModel.load(language_model_folder, dtype=torch.bfloat16)
+    assert full.identity() == half.identity()
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"model_type": "whisper"}', "no json"])
+def test_a_folder_that_is_no_language_model_says_what_to_pass(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"--set model\.language_model=FOLDER"):
+        FrozenLanguageModel.load(tmp_path)
+
+
+def test_an_audio_token_depends_on_its_own_frames_only():
+    adapter = Adapter(AdapterConfig(frame_width=6, stack=4, hidden_width=10, token_width=5))
+    frames_BTD = torch.randn(1, 10, 6, requires_grad=True)
+    audio_BAH, counts_B = adapter(frames_BTD, torch.tensor([10]))
+    assert audio_BAH.shape == (1, 3, 5) and counts_B.tolist() == [3]
+    audio_BAH[0, 1].sum().backward()
+    touched = frames_BTD.grad[0].abs().sum(dim=1) > 0
+    assert touched.tolist() == [False] * 4 + [True] * 4 + [False] * 2
+
+
+def test_audio_tokens_start_with_the_spread_of_text_tokens():
+    adapter = Adapter(AdapterConfig(frame_width=64, stack=4, hidden_width=512, token_width=128))
+    adapter.initialise(token_std=0.02, generator=torch.Generator().manual_seed(0))
+    audio_BAH, _ = adapter(torch.randn(8, 100, 64), torch.full((8,), 100))
+    assert audio_BAH.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5))
+def test_joining_leaves_no_padding_between(counts):
+    first_counts = torch.tensor([first for first, _ in counts])
+    second_counts = torch.tensor([second for _, second in counts])
+    first = torch.randn(len(counts), 7, 2)
+    second = torch.randn(len(counts), 8, 2)
+    joined = join_right_padded(first, first_counts, second, second_counts)
+    assert joined.shape[1] == int((first_counts + second_counts).max())
+    for row, (a, b) in enumerate(counts):
+        expected = torch.cat([first[row, :a], second[row, :b]])
+        torch.testing.assert_close(joined[row, : a + b], expected, rtol=0, atol=0)
+        assert not joined[row, a + b :].any()

@@ -1,0 +1,257 @@
+"""The training loop: freezing, normalisation, skipping, resuming after a real kill."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from small import QUIET, write_corpus, write_encoder, write_language_model
+from uniwhisper.core.errors import OutputError, RecipeError
+from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.prepare import prepare
+from uniwhisper.model.weights import load_encoder
+from uniwhisper.training.build import build_model
+from uniwhisper.training.loop import train, train_step
+from uniwhisper.training.optimizer import build_optimizer, rate_fraction
+from uniwhisper.training.overrides import override
+from uniwhisper.training.recipe import Recipe, load_recipe
+from uniwhisper.training.record import read_metrics
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("corpora")
+    write_corpus(root)
+    prepare(root, root / "prepared")
+    return root / "prepared"
+
+
+@pytest.fixture(scope="module")
+def language_model_folder(tmp_path_factory) -> Path:
+    folder = write_language_model(tmp_path_factory.mktemp("lm"))
+    write_encoder(folder.parent / "start")
+    return folder
+
+
+@pytest.fixture
+def recipe(language_model_folder) -> Recipe:
+    return short_recipe(language_model_folder)
+
+
+def short_recipe(language_model_folder: Path) -> Recipe:
+    """`mini` cut down to seconds on a CPU; everything that is random in it stays on."""
+    return override(
+        load_recipe("mini"),
+        [
+            "steps=8",
+            f"model.language_model={language_model_folder}",
+            f"model.start={language_model_folder.parent / 'start'}",
+            "model.encoder_size=None",
+            "model.adapter_hidden_width=32",
+            'data.domain_weights={"sound": 1.0}',
+            "data.clips_per_step=4",
+            "data.group_steps=2",
+            "optimizer.warmup_steps=2",
+            "loop.log_every_steps=1",
+            "loop.checkpoint_every_steps=2",
+            "loop.validate_every_steps=None",
+            "loop.workers=0",
+        ],
+    )
+
+
+def run(recipe: Recipe, prepared: Path, output: Path, **options) -> Path:
+    settings = {"resume": False, "device": CPU, "cache": None, "console": QUIET}
+    return train(recipe, Manifest.read(prepared), output, **{**settings, **options})
+
+
+COMMAND = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from test_training import run, short_recipe
+run(short_recipe(Path({lm!r})), Path({prepared!r}), Path({output!r}), resume={resume})
+"""
+
+
+def start_process(language_model_folder: Path, prepared: Path, output: Path, *, resume: bool) -> subprocess.Popen:
+    code = COMMAND.format(
+        tests=str(Path(__file__).parent),
+        lm=str(language_model_folder),
+        prepared=str(prepared),
+        output=str(output),
+        resume=resume,
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def figures(folder: Path) -> list[tuple]:
+    """What must be equal bit for bit, step by step; wall times are not."""
+    lines = read_metrics(folder)
+    return [(line["step"], line["loss"], line["gradient_norm"], line["examples"]) for line in lines]
+
+
+def test_losses_after_kill_minus_9_equal_the_uninterrupted_run_bit_for_bit(language_model_folder, prepared, tmp_path):
+    whole = start_process(language_model_folder, prepared, tmp_path / "whole", resume=False)
+    killed = start_process(language_model_folder, prepared, tmp_path / "killed", resume=False)
+    # Kill when at least one checkpoint lies behind and the step after it has been logged.
+    deadline = time.monotonic() + 120
+    while len(read_metrics(tmp_path / "killed")) < 5 and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert killed.poll() is None, f"the run ended before it could be killed: {killed.communicate()[1]}"
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    done_before = len(read_metrics(tmp_path / "killed"))
+    assert not (tmp_path / "killed" / "model").exists()
+
+    resumed = start_process(language_model_folder, prepared, tmp_path / "killed", resume=True)
+    _, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
+    assert done_before < 8
+    assert [step for step, *_ in figures(tmp_path / "killed")] == list(range(1, 9))
+    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
+    assert load_encoder(tmp_path / "killed/model").identity == load_encoder(tmp_path / "whole/model").identity
+
+
+def test_a_run_changes_encoder_and_adapter_only_and_exports_what_it_trained(recipe, prepared, tmp_path):
+    before = build_model(recipe, CPU)
+    folder = run(recipe, prepared, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["language_model"]["identity"] == before.language_model.identity()
+    trained = load_encoder(folder).encoder
+    changed = [
+        not torch.equal(old.half(), new.half())
+        for (name, old), new in zip(before.encoder.named_parameters(), trained.parameters(), strict=True)
+        if old.requires_grad
+    ]
+    assert all(changed)
+    described = json.loads((tmp_path / "run/run.json").read_text())
+    assert described["recipe"] == json.loads(json.dumps(recipe.to_json()))
+    assert described["manifest_hash"] == Manifest.read(prepared).hash
+    assert described["provenance"]["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert (tmp_path / "run/loss.png").stat().st_size > 1000
+    # The exported folder is itself a start: encoder, adapter and language model come from it.
+    again = override(recipe, [f"model.start={folder}", "model.encoder_size=None", "model.language_model=None"])
+    rebuilt = build_model(again, CPU)
+    exported_adapter = rebuilt.adapter.widen.weight
+    assert not torch.equal(exported_adapter, before.adapter.widen.weight)
+
+
+def test_no_language_model_parameter_is_in_the_optimizer(recipe):
+    model = build_model(recipe, CPU)
+    optimizer = build_optimizer(model, recipe.optimizer)
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    expected = [*model.encoder.parameters(), *model.adapter.parameters()]
+    assert held == {id(parameter) for parameter in expected if parameter.requires_grad}
+
+
+def one_batch(recipe: Recipe, prepared: Path, model):
+    from uniwhisper.data.loader import step_batches
+
+    batches = step_batches(
+        Manifest.read(prepared),
+        model.language_model.tokenizer,
+        recipe.data,
+        seed=0,
+        start_step=0,
+        stop_step=1,
+        workers=0,
+        cache=None,
+    )
+    return next(iter(batches))[1]
+
+
+@pytest.mark.parametrize("normalisation", ["example", "token"])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(recipe, prepared, normalisation):
+    """Answers of unequal length, so averaging per micro-batch would give another gradient."""
+    gradients = []
+    for micro_batches in (1, 2, 4):
+        changed = override(recipe, [f"loop.loss_normalisation={normalisation}", f"loop.micro_batches={micro_batches}"])
+        model = build_model(changed, CPU)
+        batch = one_batch(changed, prepared, model)
+        assert len({int(count) for count in batch.loss_mask_BL.sum(dim=1)}) > 1
+        train_step(model, build_optimizer(model, changed.optimizer), batch, changed, CPU)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    for other in gradients[1:]:
+        assert (other - gradients[0]).norm() <= 1e-5 * gradients[0].norm()
+
+
+def test_a_nonfinite_step_moves_no_weight_and_names_the_example(recipe, prepared):
+    model = build_model(recipe, CPU)
+    optimizer = build_optimizer(model, recipe.optimizer)
+    batch = one_batch(recipe, prepared, model)
+    wave_BS = batch.wave_BS.clone()
+    wave_BS[2, :50] = float("nan")
+    before = [parameter.clone() for parameter in model.encoder.parameters()]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    result = train_step(model, optimizer, replace(batch, wave_BS=wave_BS), recipe, CPU)
+    assert not result.applied
+    assert [math.isfinite(value) for value in result.loss_sums] == [True, True, False, True]
+    assert all(torch.equal(old, new) for old, new in zip(before, model.encoder.parameters(), strict=True))
+    assert train_step(model, optimizer, batch, recipe, CPU).applied
+    assert not torch.equal(before[0], next(model.encoder.parameters()))
+
+
+def test_nonfinite_steps_in_a_row_stop_the_run(recipe, prepared, tmp_path, monkeypatch):
+    import uniwhisper.training.loop as loop
+
+    original = loop.log_mel
+
+    def broken(*arguments, **options):
+        mel, counts = original(*arguments, **options)
+        return mel * float("inf"), counts
+
+    monkeypatch.setattr(loop, "log_mel", broken)
+    with pytest.raises(RecipeError, match="3 steps in a row were not finite") as caught:
+        run(override(recipe, ["loop.max_nonfinite_steps=3"]), prepared, tmp_path / "run")
+    assert "tones/clip" in str(caught.value)
+    skipped = [line for line in read_metrics(tmp_path / "run") if "skipped" in line]
+    assert [line["step"] for line in skipped] == [1, 2, 3] and all(line["example_ids"] for line in skipped)
+
+
+def test_learning_rate_warms_up_and_decays_to_the_final_fraction(recipe):
+    config = replace(recipe.optimizer, warmup_steps=4, final_fraction=0.1)
+    rates = [rate_fraction(step, 104, config) for step in range(105)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[54] == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rates[104] == pytest.approx(0.1)
+    assert all(later <= earlier for earlier, later in pairwise(rates[4:]))
+
+
+def test_what_may_not_be_resumed(recipe, prepared, tmp_path):
+    with pytest.raises(RecipeError, match="nothing to resume"):
+        run(recipe, prepared, tmp_path / "run", resume=True)
+    run(override(recipe, ["steps=2"]), prepared, tmp_path / "run")
+    with pytest.raises(OutputError, match="--resume"):
+        run(recipe, prepared, tmp_path / "run")
+    with pytest.raises(RecipeError, match="another recipe"):
+        run(override(recipe, ["steps=2", "seed=5"]), prepared, tmp_path / "run", resume=True)
+    checkpoint = max((tmp_path / "run/checkpoints").iterdir())
+    (checkpoint / "optimizer.safetensors").write_bytes(b"cut")
+    with pytest.raises(RecipeError, match="cannot be resumed"):
+        run(override(recipe, ["steps=2"]), prepared, tmp_path / "run", resume=True)
+
+
+def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_path):
+    changed = override(recipe, ["steps=2", "data.holdout_folds=3", "loop.validate_every_steps=1"])
+    run(changed, prepared, tmp_path / "run")
+    lines = [
+        line["held_out_loss_by_domain"] for line in read_metrics(tmp_path / "run") if "held_out_loss_by_domain" in line
+    ]
+    assert len(lines) == 2 and all(set(line) == {"sound"} and math.isfinite(line["sound"]) for line in lines)
