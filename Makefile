@@ -27,7 +27,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 python:
-	@test -n "$(PYTHON)" || { echo "UniWhisper needs Python 3.11 or newer; python3 here is $$(python3 --version 2>&1 | head -n 1)" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { found=$$(python3 --version 2>/dev/null); \
+		echo "UniWhisper needs Python 3.11 or newer; found: $${found:-no python3}" >&2; exit 1; }
 
 # Debian's python3 has no ensurepip without python3-venv; pip can then still put uv into a folder of its own.
 .tools/uv/bin/uv: | python

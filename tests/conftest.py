@@ -41,6 +41,7 @@ def tone_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with a random encoder of 2 layers, 32 wide, 80 mel bins: fast, and wrong about everything."""
     import torch
+
     from uniwhisper.model.config import EncoderConfig
     from uniwhisper.model.encoder import WhisperEncoder
     from uniwhisper.model.weights import save_encoder

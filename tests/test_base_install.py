@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conftest import REPOSITORY
 
 # Beside .venv, so that uv links the packages from its cache instead of copying gigabytes; reused by later runs.

@@ -89,6 +89,8 @@ def test_every_task_has_at_least_five_wordings_and_at_least_ten_tasks_are_shippe
 def test_a_clip_too_long_to_be_whole_is_not_asked_for_what_a_part_cannot_answer():
     names = {task.name for task, _ in askable(["transcription", "language", "keyword"], whole=False)}
     assert names == {"language"}
+    # A mixture is made of parts that were cropped before: a part of a sound is still that sound.
+    assert {task.name for task, _ in askable(["caption"], whole=False)} == {"caption", "caption_pair", "presence"}
 
 
 def test_pairs_and_presence():
@@ -177,8 +179,8 @@ def test_real_piano_notes_sound_at_the_pitch_the_answer_names(shared_set, tmp_pa
             hertz = np.fft.rfftfreq(1 << 17, 1 / 16_000)
             heard.setdefault(name, []).append(hertz[spectrum.argmax()])
     assert heard.keys() == {"C4", "A4", "D5", "G5"}
-    # The loudest partial is a low harmonic: a whole multiple of the note's frequency. Names an octave too high would give
-    # halves, names an octave too low nothing but even numbers.
+    # The loudest partial is a low harmonic: a whole multiple of the note's frequency. Names an octave too high would
+    # give halves, names an octave too low nothing but even numbers.
     harmonics = {
         name: np.array(frequencies) / (440 * 2 ** ((note_number(name) - 69) / 12))
         for name, frequencies in heard.items()

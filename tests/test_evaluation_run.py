@@ -314,8 +314,9 @@ def test_a_cache_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_log_mel_statistics_are_those_of_the_real_columns():
-    from uniwhisper.audio.load import read
     from transformers import WhisperFeatureExtractor
+
+    from uniwhisper.audio.load import read
 
     generator = np.random.default_rng(0)
     wave = (0.1 * generator.normal(size=20_001)).astype(np.float32)
@@ -347,7 +348,7 @@ def test_the_verb_judges_and_reports(data, write_suite, tmp_path, tiny_model):
     done = uniwhisper("report", "results", "-o", "page.html", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / name).stat().st_size > 500 for name in ("page.html", "page.md", "page.png")] == [True] * 3
-    assert not [path for path in tmp_path.rglob(".*")], "something half-written stayed behind"
+    assert not list(tmp_path.rglob(".*")), "something half-written stayed behind"
 
 
 @pytest.mark.parametrize(

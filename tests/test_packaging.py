@@ -27,7 +27,12 @@ def test_every_extra_is_in_all():
     extras = {name: bare_names(requirements) for name, requirements in PROJECT["optional-dependencies"].items()}
     (everything,) = PROJECT["optional-dependencies"]["all"]
     assert extras.pop("all") == {"uniwhisper"}
-    assert extras == {"train": {"transformers"}, "eval": {"scikit-learn", "matplotlib"}, "data": {"lhotse"}, "m4a": {"av"}}
+    assert extras == {
+        "train": {"transformers"},
+        "eval": {"scikit-learn", "matplotlib"},
+        "data": {"lhotse"},
+        "m4a": {"av"},
+    }
     assert set(re.search(r"\[(.*)\]", everything).group(1).split(",")) == set(extras)
 
 
@@ -65,7 +70,9 @@ def test_the_wheel_holds_the_package_and_its_data(wheel):
 def test_the_packaged_model_is_complete_and_small(wheel):
     archive = zipfile.ZipFile(wheel)
     prefix = "uniwhisper/pretrained/default/"
-    sizes = {item.filename.removeprefix(prefix): item.file_size for item in archive.infolist() if prefix in item.filename}
+    sizes = {
+        item.filename.removeprefix(prefix): item.file_size for item in archive.infolist() if prefix in item.filename
+    }
     assert {"config.json", "encoder.safetensors", "adapter.safetensors", "README.md"} <= set(sizes)
     assert sizes["encoder.safetensors"] <= 20e6
     assert 0 < sum(size for name, size in sizes.items() if name.startswith("lm/")) <= 25e6

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from uniwhisper.core.errors import RecipeError
+from uniwhisper.recipes import load_recipe, shipped_recipes
 from uniwhisper.training.overrides import override
-from uniwhisper.training.recipe import LoopConfig, Recipe, load_recipe, shipped_recipes
+from uniwhisper.training.recipe import LoopConfig, Recipe
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

@@ -19,11 +19,12 @@ from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
 from uniwhisper.model.weights import load_encoder
+from uniwhisper.recipes import load_recipe
 from uniwhisper.training.build import build_model
 from uniwhisper.training.loop import train, train_step
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction
 from uniwhisper.training.overrides import override
-from uniwhisper.training.recipe import Recipe, load_recipe
+from uniwhisper.training.recipe import Recipe
 from uniwhisper.training.record import read_metrics
 
 CPU = torch.device("cpu")
@@ -255,3 +256,27 @@ def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_pa
         line["held_out_loss_by_domain"] for line in read_metrics(tmp_path / "run") if "held_out_loss_by_domain" in line
     ]
     assert len(lines) == 2 and all(set(line) == {"sound"} and math.isfinite(line["sound"]) for line in lines)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_resumed_run_sees_the_same_examples_and_agrees_for_50_steps(recipe, prepared, tmp_path, monkeypatch):
+    import uniwhisper.training.loop as loop
+
+    gpu = torch.device("cuda")
+    changed = override(recipe, ["steps=60", "loop.checkpoint_every_steps=10"])
+    run(changed, prepared, tmp_path / "whole", device=gpu)
+    original = loop.save_checkpoint
+
+    def interrupt_after_the_first(*arguments):
+        original(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_checkpoint", interrupt_after_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        run(changed, prepared, tmp_path / "stopped", device=gpu)
+    monkeypatch.undo()
+    run(changed, prepared, tmp_path / "stopped", device=gpu, resume=True)
+    whole, resumed = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "stopped")
+    assert [line["examples"] for line in resumed] == [line["examples"] for line in whole]
+    for one, other in zip(whole[10:], resumed[10:], strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-3), one["step"]

@@ -27,9 +27,9 @@ def train(
 
     from uniwhisper.data.manifest import Manifest
     from uniwhisper.model.device import choose_device
+    from uniwhisper.recipes import load_recipe
     from uniwhisper.training.loop import train as run
     from uniwhisper.training.overrides import override
-    from uniwhisper.training.recipe import load_recipe
 
     resolved = override(load_recipe(recipe), assignments or [])
     manifest = Manifest.read(data)

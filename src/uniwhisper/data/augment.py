@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from uniwhisper.core.units import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, mel_count
+from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES, mel_count
 from uniwhisper.data.answers import SEMITONES_PER_OCTAVE, transpose
 from uniwhisper.data.config import AugmentConfig
 from uniwhisper.data.tasks import FORBID, RELABEL, Task
 
+_OPTIONAL_STEPS = ("speed", "crop", "silence", "equalizer", "noise", "gain")
 _EQUALIZER_POINTS = 6
 _EQUALIZER_LOWEST_HZ = 50.0
+_EQUALIZER_TAIL_SAMPLES = 160  # zeros that take what the filter smears, so that it does not wrap around
 _TIME_MASK_SHARE = 10  # no time mask covers more than 1 / this of a clip
 
 
@@ -42,17 +44,15 @@ def augment(
         waveform: (S',) float32, at least one sample, at most one window.
         answer: as given, unless a step relabelled it.
     """
-    # All coins are tossed first, so that a forbidden step does not shift the others' draws.
-    wanted = dict(zip(_PROBABILITIES, stream.random(len(_PROBABILITIES)), strict=True))
-    chosen = [
-        name
-        for name, toss in wanted.items()
-        if toss < getattr(config, f"{name}_probability") and task.augment[name] != FORBID
-    ]
-    if "speed" in chosen:
-        relabels = task.augment["speed"] == RELABEL
-        wave_S, semitones = (change_pitch if relabels else change_speed)(wave_S, stream, config)
-        answer = transpose(answer, semitones) if relabels else answer
+    # One coin per step, tossed in a fixed order: what a task forbids does not change which other steps happen.
+    tosses = zip(_OPTIONAL_STEPS, stream.random(len(_OPTIONAL_STEPS)), strict=True)
+    wanted = [name for name, toss in tosses if toss < getattr(config, f"{name}_probability")]
+    chosen = [name for name in wanted if task.augment[name] != FORBID]
+    if "speed" in chosen and task.augment["speed"] == RELABEL:
+        wave_S, semitones = change_pitch(wave_S, stream, config)
+        answer = transpose(answer, semitones)
+    elif "speed" in chosen:
+        wave_S = change_speed(wave_S, stream, config)
     if "crop" in chosen:
         wave_S = crop(wave_S, stream, config)
     if "silence" in chosen:
@@ -66,18 +66,18 @@ def augment(
     return wave_S, answer
 
 
-_PROBABILITIES = ("speed", "crop", "silence", "equalizer", "noise", "gain")
-
-
 def random_window(wave_S: np.ndarray, max_samples: int, stream: np.random.Generator) -> np.ndarray:
-    """The clip, or a random part of `max_samples` of it if it is longer."""
+    """wave_S (S,), or a random part of `max_samples` of it if it is longer; a view, not a copy."""
     spare = max(0, len(wave_S) - max_samples)
     first = int(stream.integers(spare + 1))
     return wave_S[first : first + max_samples]
 
 
 def mix(one_S: np.ndarray, other_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """Both clips at once, the shorter one at a random place in the longer; a silent clip adds nothing."""
+    """Both clips at once, the shorter one at a random place in the longer; a silent clip adds nothing.
+
+    one_S and other_S are (S,) float32, each at least one sample; the result is as long as the longer, within [-1, 1].
+    """
     longer, shorter = (one_S, other_S) if len(one_S) >= len(other_S) else (other_S, one_S)
     level = _amplitude(stream.uniform(*config.mix_db_range))
     power_of_longer, power_of_shorter = _power(longer), _power(shorter)
@@ -90,13 +90,16 @@ def mix(one_S: np.ndarray, other_S: np.ndarray, stream: np.random.Generator, con
     return mixed / peak if peak > 1 else mixed
 
 
-def change_speed(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> tuple[np.ndarray, int]:
-    """Faster and higher, or slower and lower, by a factor from the range. Returns 0 semitones: nobody names them."""
-    return resample(wave_S, stream.uniform(*config.speed_range)), 0
+def change_speed(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """wave_S (S,) float32 faster and higher, or slower and lower, by a factor from the range."""
+    return resample(wave_S, stream.uniform(*config.speed_range))
 
 
 def change_pitch(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> tuple[np.ndarray, int]:
-    """Speed changed by whole semitones of the equal temperament, and how many; 0 where the result would not fit."""
+    """wave_S (S,) float32 moved by whole semitones of the equal temperament, with its speed; and how many semitones.
+
+    The number is 0, and the clip unchanged, where the result would not fit a window.
+    """
     semitones = int(stream.integers(-config.speed_semitones, config.speed_semitones + 1))
     factor = 2 ** (semitones / SEMITONES_PER_OCTAVE)
     changed = resample(wave_S, factor)
@@ -104,7 +107,7 @@ def change_pitch(wave_S: np.ndarray, stream: np.random.Generator, config: Augmen
 
 
 def resample(wave_S: np.ndarray, factor: float) -> np.ndarray:
-    """Play `factor` times as fast: every frequency is multiplied, every duration divided by it.
+    """Play wave_S (S,) float32 `factor` times as fast: every frequency is multiplied, every duration divided by it.
 
     The very same array comes back if nothing would change or the result would not fit: longer than a window, or empty.
     """
@@ -115,22 +118,25 @@ def resample(wave_S: np.ndarray, factor: float) -> np.ndarray:
 
 
 def crop(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """A random part of the clip."""
+    """A random part of wave_S (S,)."""
     kept = int(len(wave_S) * stream.uniform(*config.crop_keep_range))
     least = int(config.crop_min_seconds * SAMPLE_RATE_HZ)
     return random_window(wave_S, max(kept, least, 1), stream)
 
 
 def add_silence(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """Zeros before and behind, as far as a window has room."""
+    """Zeros before and behind wave_S (S,), as far as a window has room."""
     room = (WINDOW_SAMPLES - len(wave_S)) // 2
     before, after = (stream.random(2) * min(room, config.silence_max_seconds * SAMPLE_RATE_HZ)).astype(int)
     return np.pad(wave_S, (before, after))
 
 
 def equalize(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """Smooth random boosts and cuts: decibels drawn at points even in log frequency, straight lines between them."""
-    size = _fast_length(len(wave_S) + MEL_HOP_SAMPLES)
+    """Smooth random boosts and cuts of wave_S (S,) float32.
+
+    Decibels are drawn at points even in log frequency, with straight lines between them.
+    """
+    size = _fast_length(len(wave_S) + _EQUALIZER_TAIL_SAMPLES)
     points = np.geomspace(_EQUALIZER_LOWEST_HZ, SAMPLE_RATE_HZ / 2, _EQUALIZER_POINTS)
     levels = stream.uniform(-config.equalizer_max_db, config.equalizer_max_db, _EQUALIZER_POINTS)
     frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
@@ -140,7 +146,7 @@ def equalize(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentCon
 
 
 def add_noise(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """Noise with a 1/f**e spectrum, the power of the clip over that of the noise drawn in decibels."""
+    """wave_S (S,) float32 with 1/f**e noise; its power over that of the noise is drawn in decibels."""
     snr_db = stream.uniform(*config.noise_snr_db_range)
     exponent = stream.uniform(0, config.noise_max_exponent)
     size = _fast_length(len(wave_S))
@@ -173,7 +179,7 @@ def _ranges(count: int, length: int, widest: int, stream: np.random.Generator) -
 
 
 def _fast_length(samples: int) -> int:
-    """A length >= samples, at most an eighth more, that Fourier transforms quickly: m * 2**k with 8 <= m <= 16."""
+    """A length >= samples, at most a quarter more, that Fourier transforms quickly: m * 2**k with 8 <= m <= 16."""
     power = max(0, (samples - 1).bit_length() - 4)
     candidates = (factor << power for factor in (8, 9, 10, 12, 15, 16))
     return next(size for size in candidates if size >= samples)

@@ -106,7 +106,7 @@ def decoded_path(manifest: Manifest, folder: Path) -> Path:
 
 
 def to_int16(wave_S: np.ndarray) -> np.ndarray:
-    """16-bit samples, rounded to the nearest."""
+    """wave_S (S,) float32 as 16-bit samples, rounded to the nearest and clipped to full scale."""
     return np.clip(np.rint(wave_S * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE).astype(np.int16)
 
 

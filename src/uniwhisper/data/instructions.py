@@ -53,13 +53,14 @@ def askable(clip_answers: Iterable[str], *, whole: bool) -> list[tuple[Task, str
     """(task, task whose answers it is made of) for a clip that can answer `clip_answers`, in the table's order.
 
     A task about one clip is made of its own answer. A mixture takes the first of its kinds that the clip has.
-    `whole` False: the clip is too long to be used whole, so tasks that forbid cropping fall away.
+    `whole` False: the clip is too long to be used whole, so it must be cropped, for a mixture before it is mixed; tasks
+    whose answer would not survive that fall away.
     """
-    has = set(clip_answers)
+    has, tasks = set(clip_answers), all_tasks()
     found = []
-    for task in all_tasks().values():
+    for task in tasks.values():
         base = next((name for name in task.mixes or (task.name,) if name in has), None)
-        if base is not None and (whole or task.augment["crop"] != FORBID):
+        if base is not None and (whole or tasks[base].augment["crop"] != FORBID):
             found.append((task, base))
     return found
 

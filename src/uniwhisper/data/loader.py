@@ -21,7 +21,7 @@ from uniwhisper.data.decoded import ClipReader, EncodedReader, decode
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Clip, Draw, Mixture
 from uniwhisper.data.parallel import usable_cores
-from uniwhisper.data.tasks import RELABEL, all_tasks
+from uniwhisper.data.tasks import FORBID, RELABEL, all_tasks
 from uniwhisper.data.tokens import Tokenizer, build
 
 __all__ = ["AugmentConfig", "DataConfig", "held_out_batches", "step_batches"]
@@ -64,7 +64,8 @@ class StepDataset(Dataset):
             wave_S = mix(wave_S, self._window(draw.partner, stream), stream, config.augment)
         wave_S, answer = augment(wave_S, task, draw.question.answer, stream, config.augment)
         question = replace(draw.question, answer=answer)
-        masks = draw_masks(len(wave_S), config.mel_bins, stream, config.augment)
+        masking = config.augment if task.augment["mask"] != FORBID else NO_AUGMENTATION
+        masks = draw_masks(len(wave_S), config.mel_bins, stream, masking)
         text = build(self._tokenizer, question.instruction, question.answer)
         return Example(draw.id, draw.clip.record.domain, question.task, wave_S, text, masks)
 

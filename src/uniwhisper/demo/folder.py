@@ -1,6 +1,7 @@
 """A user's own recordings: what lies near what, and all of it on a map."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ from uniwhisper.demo.pictures import map_picture
 
 if TYPE_CHECKING:
     from uniwhisper.embedding.table import EmbeddingTable
+    from uniwhisper.report.page import Page
 
-NEIGHBOURS = 5
+NEIGHBOURS = 4
 # A page with more rows than this is no longer read; all files still are on the map.
 MOST_OPEN_ROWS = 200
 
@@ -77,7 +79,7 @@ def run_folder(
 
 def page(table: "EmbeddingTable", folder: Path, model: str) -> str:
     """The page of an embedded folder as HTML."""
-    from uniwhisper.report.page import Cell, Page
+    from uniwhisper.report.page import Page
 
     root = folder if folder.is_dir() else folder.parent
     names = [os.path.relpath(name, root) for name in table.names]
@@ -85,29 +87,43 @@ def page(table: "EmbeddingTable", folder: Path, model: str) -> str:
     page = Page(
         "Your recordings, as UniWhisper hears them",
         summary=f"{count} {'file' if count == 1 else 'files'}, {seconds / 60:.1f} minutes of audio, each turned into "
-        f"one vector of {table.vectors.shape[1]} numbers by {model}.",
+        f"one vector of {table.vectors.shape[1]} numbers by {model}."
+        + (f" {len(table.failures)} more could not be read." if table.failures else ""),
     )
+    if count == 1:
+        page.text(f"{names[0]} ({seconds:.1f} s) was embedded. Neighbours and a map need at least two files.")
+    else:
+        _add_map(page, table, names)
+        _add_neighbours(page, table, names)
     if table.failures:
-        page.heading(f"{len(table.failures)} could not be read")
+        page.heading("What could not be read")
         page.table(
             ["file", "why"],
             [[os.path.relpath(failure.name, root), failure.reason] for failure in table.failures],
             numeric=False,
         )
-    if count == 1:
-        page.text(f"{names[0]} ({seconds:.1f} s) was embedded. Neighbours and a map need at least two files.")
-        return page.render()
+    page.heading("The vectors themselves")
+    page.code(f"uniwhisper embed {shlex.quote(folder.name)} -o vectors.parquet")
+    page.facts({name: value[:16] for name, value in table.identity.items()})
+    return page.render()
 
+
+def _add_map(page: "Page", table: "EmbeddingTable", names: list[str]) -> None:
     points, method = places_on_map(table.vectors)
     page.heading("Map")
     page.image(
         map_picture([("", points)], [_group(name) for name in names], [Path(name).stem for name in names]),
-        alt=f"Scatter plot of {count} recordings",
+        alt=f"Scatter plot of {len(names)} recordings",
         caption=f"Near points sound alike to the model. Placed by {method}. A number is the file's row below.",
     )
+
+
+def _add_neighbours(page: "Page", table: "EmbeddingTable", names: list[str]) -> None:
+    from uniwhisper.report.page import Cell
+
     page.heading("Nearest neighbours")
     indices, similarities = nearest(table.vectors, NEIGHBOURS)
-    columns = ["file", *("nearest", "second", "third", "fourth", "fifth")[: indices.shape[1]]]
+    columns = ["file", *("nearest", "second", "third", "fourth")[: indices.shape[1]]]
     rows = [
         [
             Cell(f"{number}. {name}", f"{length:.1f} s"),
@@ -121,10 +137,6 @@ def page(table: "EmbeddingTable", folder: Path, model: str) -> str:
     if rows[MOST_OPEN_ROWS:]:
         with page.folded(f"{len(rows) - MOST_OPEN_ROWS} more files"):
             page.table(columns, rows[MOST_OPEN_ROWS:], numeric=False)
-    page.heading("The vectors themselves")
-    page.code(f"uniwhisper embed {folder.name} -o vectors.parquet")
-    page.facts({name: value[:16] for name, value in table.identity.items()})
-    return page.render()
 
 
 def _group(name: str) -> str:

@@ -30,8 +30,11 @@ def fresh_folder(output: Path) -> None:
             fix="choose another -o",
         )
     check_output(output / FACTS_NAME, overwrite=True)
-    shutil.rmtree(output)
-    output.mkdir()
+    for child in output.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
     write_facts(output, {"finished": False})
 
 

@@ -27,7 +27,10 @@ def map_picture(panels: list[tuple[str, np.ndarray]], groups: list[str], names: 
         groups: (N,) group of each clip; with more than one, the group's name stands in the legend.
         names: (N,) text beside each point where there is room; None: no text.
     """
-    figure = _figure(7.5 * len(panels), 6.4 + 0.25 * (len(set(groups)) // (6 * len(panels))))
+    width = 7.5 if len(panels) == 1 else 5.4 * len(panels)
+    columns = max(1, round(width / 2))
+    rows = -(-len(set(groups)) // columns)
+    figure = _figure(width, 5.2 + 0.24 * rows)
     distinct = list(dict.fromkeys(groups))
     all_axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for axes, (title, points) in zip(all_axes, panels, strict=True):
@@ -41,8 +44,9 @@ def map_picture(panels: list[tuple[str, np.ndarray]], groups: list[str], names: 
         axes.spines[:].set_color("0.85")
     if len(distinct) > 1:
         handles, labels = all_axes[0].get_legend_handles_labels()
-        columns = min(len(distinct), 7 if len(panels) > 1 else 4)
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(distinct), columns), frameon=False, fontsize=10
+        )
     if names is not None:
         for axes, (_, points) in zip(all_axes, panels, strict=True):
             _label_points(axes, points, names)
@@ -50,7 +54,7 @@ def map_picture(panels: list[tuple[str, np.ndarray]], groups: list[str], names: 
 
 
 def spectrograms_picture(waves: list[tuple[str, np.ndarray]]) -> bytes:
-    """Spectrograms, four in a row: (title, samples at 16 kHz) each; 0 to 8 kHz, 60 dB below each one's loudest."""
+    """Spectrograms, four in a row, 0 to 8 kHz, 60 dB deep; `waves`: (title, float samples (S,) at 16 kHz) each."""
     rows = -(-len(waves) // 4)
     figure = _figure(12, 1.9 * rows)
     all_axes = figure.subplots(rows, 4, squeeze=False).reshape(-1)

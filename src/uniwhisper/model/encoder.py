@@ -11,7 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear, pad
 
 from uniwhisper.core.units import FRAME_MELS, frame_count
 from uniwhisper.model.attention import Packing, attend
@@ -113,10 +113,10 @@ class WhisperEncoder(nn.Module):
     def _stem(self, mel_BMF: Tensor, mel_counts_B: Tensor) -> Tensor:
         """Convolutions and positions: (B, T, D), finite but meaningless in the padding."""
         # A convolution pads a clip with zeros. A shorter clip must see the same beyond its end, in front of both.
-        padding_B1F = torch.arange(mel_BMF.shape[2], device=mel_BMF.device) >= mel_counts_B[:, None, None]
-        x_BDF = gelu(self.conv1(mel_BMF.masked_fill(padding_B1F, 0)))
-        x_BDT = gelu(self.conv2(x_BDF.masked_fill(padding_B1F, 0)))
-        return x_BDT.transpose(1, 2) + self.positions_TD[: x_BDT.shape[2]]
+        padding_BF1 = (torch.arange(mel_BMF.shape[2], device=mel_BMF.device) >= mel_counts_B[:, None])[..., None]
+        x_BFD = gelu(convolve(self.conv1, mel_BMF.transpose(1, 2).masked_fill(padding_BF1, 0)))
+        x_BTD = gelu(convolve(self.conv2, x_BFD.masked_fill(padding_BF1, 0)))
+        return x_BTD + self.positions_TD[: x_BTD.shape[1]]
 
     def _check(self, mel_BMF: Tensor, mel_counts_B: Tensor, layer: int | None) -> list[int]:
         if mel_BMF.ndim != 3 or mel_BMF.shape[1] != self.config.mel_bins:
@@ -134,6 +134,17 @@ class WhisperEncoder(nn.Module):
                 f"expected at most {window} mels, got {max(counts)}: cut longer audio into windows before the encoder"
             )
         return counts
+
+
+def convolve(layer: nn.Conv1d, x_BFC: Tensor) -> Tensor:
+    """`layer` applied along the second dimension of `x_BFC` (channels last), as one matrix product.
+
+    cuDNN plans anew for every length it has not met, which costs more than the convolution itself when every batch has
+    another length; a matrix product does not.
+    """
+    edge, (width,), (stride,) = layer.padding[0], layer.kernel_size, layer.stride
+    windows_BTCK = pad(x_BFC, (0, 0, edge, edge)).unfold(1, width, stride)
+    return linear(windows_BTCK.flatten(2), layer.weight.flatten(1), layer.bias)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -12,16 +12,22 @@ def mini() -> Recipe:
     return Recipe(
         name="mini",
         seed=0,
-        steps=20_000,
+        steps=8_000,
         model=ModelConfig(start=None, encoder_size="tiny", language_model="runs/lm"),
         data=DataConfig(
-            domain_weights={"speech": 0.4, "sound": 0.35, "music": 0.25},
+            domain_weights={"speech": 0.4, "sound": 0.4, "music": 0.2},
             corpus_temperature=0.6,
-            clips_per_step=96,
+            clips_per_step=128,
             max_seconds=8.0,
-            group_steps=16,
+            group_steps=8,
             holdout_folds=20,
-            augment=AugmentConfig(),
+            augment=AugmentConfig(
+                speed_probability=0.5,
+                speed_range=(0.85, 1.18),
+                crop_probability=0.4,
+                equalizer_probability=0.5,
+                noise_probability=0.4,
+            ),
         ),
         optimizer=OptimizerConfig(encoder_learning_rate=1e-3, adapter_learning_rate=1e-3, warmup_steps=500),
         loop=LoopConfig(

@@ -1,6 +1,5 @@
 """A comparison of encoders as one HTML page, one Markdown file and the chart as PNG."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 from uniwhisper.report.chart import Panel, bar_chart, three_digits
@@ -201,7 +200,7 @@ def _encoders(page: Page, comparison: Comparison) -> None:
 
 def _markdown(comparison: Comparison) -> str:
     first = comparison.results[0]
-    lines = [f"# {first.suite['name']}, protocol {_protocol(first)}", ""]
+    lines = [_escape(f"# {first.suite['name']}, protocol {_protocol(first)}"), ""]
     names = [task.name for task in first.tasks]
     for measure in comparison.measures:
         lines += [f"## {name_of(measure)}", "", _row(["encoder", *names, "mean"])]
@@ -210,12 +209,11 @@ def _markdown(comparison: Comparison) -> str:
             scores = [*(task.scores[measure] for task in result.tasks), result.headline[measure]]
             lines.append(_row([label, *(f"{three_digits(score.value)} [{_interval(score)}]" for score in scores)]))
         lines.append("")
-    counts = Counter({task.name: task.scored for task in first.tasks})
-    clips = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    clips = ", ".join(f"{task.name} {task.scored:,}" for task in first.tasks)
     seeds = ", ".join(f"{name.replace('_', ' ')} {seed}" for name, seed in first.seeds.items())
     lines += [
         f"Accuracy, mean over folds; in brackets the {_level(first)} bootstrap interval over clips. Mean: of the",
-        f"domains' means. Scored clips: {clips}. Seeds: {seeds}.",
+        _escape(f"domains' means. Scored clips: {clips}. Seeds: {seeds}."),
         "",
         _row(["encoder", "weights", "code", "command"]),
         _row(["---"] * 4),
@@ -227,8 +225,12 @@ def _markdown(comparison: Comparison) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+    return f"| {' | '.join(map(_escape, cells))} |"
+
+
+def _escape(text: str) -> str:
+    """Neither markup nor the end of a cell in Markdown."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _interval(score: Score) -> str:
