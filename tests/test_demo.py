@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from rich.console import Console
 
 from conftest import SAMPLE_RATE_HZ, tone
+from small import QUIET, write_encoder, write_language_model
 from uniwhisper.core.errors import AudioError, OutputError
 from uniwhisper.data.prepare import prepare
 from uniwhisper.demo.corpus import variants, write_corpus
@@ -19,6 +19,8 @@ from uniwhisper.demo.folder import run_folder
 from uniwhisper.demo.neighbours import nearest, places_on_map
 from uniwhisper.demo.run import run_demo
 from uniwhisper.demo.synth import KINDS, synthesise
+from uniwhisper.recipes.demo import demo
+from uniwhisper.training.overrides import override
 
 
 def band_power(wave_S: np.ndarray, low_hz: float, high_hz: float) -> float:
@@ -166,7 +168,7 @@ def test_a_folder_of_somebody_else_is_not_emptied(tiny_model, tone_files, tmp_pa
     with pytest.raises(OutputError, match="not empty"):
         run_quietly(tone_files[0], output, tiny_model)
     with pytest.raises(OutputError, match="choose another -o"):
-        run_demo(output, model=None, say=lambda _: None, console=Console(stderr=True))
+        run_demo(output, demo(), say=lambda _: None, console=QUIET)
     assert (output / "thesis.txt").read_text() == "years of work"
     (output / "thesis.txt").unlink()
     for _ in range(2):  # an empty folder is taken, and so is an earlier demo's
@@ -189,3 +191,18 @@ def test_a_folder_without_usable_audio_is_an_error(content, tiny_model, tmp_path
     with pytest.raises(AudioError):
         run_quietly(tmp_path / "sounds", tmp_path / "out", tiny_model)
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_the_whole_path_runs(tmp_path):
+    """Two steps with a small random model: every step happens, and the page shows what the facts say."""
+    start = write_encoder(tmp_path / "start")
+    write_language_model(tmp_path / "text").rename(start / "lm")
+    recipe = override(demo(), [f"model.start={start}", "steps=2", "data.clips_per_step=4", "loop.log_every_steps=1"])
+    said: list[str] = []
+    path = run_demo(tmp_path / "out", recipe, say=said.append, console=QUIET, training_variants=2, held_out_variants=3)
+    html, facts = path.read_text(), json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert facts["finished"] and facts["training_clips"] == 2 * len(KINDS) and facts["held_out_clips"] == 3 * len(KINDS)
+    for moment, accuracy in facts["knn_accuracy"].items():
+        assert f"{accuracy:.1%} {moment}" in said[-1] and f"<td>{accuracy:.1%}</td>" in html
+    assert html.count("<audio") == len(KINDS) and all(f'<th scope="row">{label}' in html for label in KINDS)
+    assert (tmp_path / "out" / "training" / "model" / "encoder.safetensors").is_file()

@@ -29,9 +29,15 @@ def demo(
     from uniwhisper.cli.output import audio_progress, note, stderr_console
 
     if audio is None:
-        from uniwhisper.demo.run import run_demo
+        from dataclasses import replace
 
-        typer.echo(run_demo(output, model=model, say=note, console=stderr_console()))
+        from uniwhisper.demo.run import run_demo
+        from uniwhisper.recipes.demo import demo as recipe_of_demo
+
+        recipe = recipe_of_demo()
+        if model is not None:
+            recipe = replace(recipe, model=replace(recipe.model, start=model))
+        typer.echo(run_demo(output, recipe, say=note, console=stderr_console()))
         return
     from uniwhisper.demo.folder import run_folder
 

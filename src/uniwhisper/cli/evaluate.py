@@ -104,14 +104,11 @@ def _open(model: str, device: str) -> "JudgedEncoder":
 
     import re
 
-    import torch
-
     from uniwhisper.core.errors import WeightsError
-    from uniwhisper.core.identity import hash_tensors
     from uniwhisper.embedding.embedder import Embedder
     from uniwhisper.model.config import WHISPER_SIZES
     from uniwhisper.model.device import choose_device
-    from uniwhisper.model.encoder import WhisperEncoder
+    from uniwhisper.model.weights import random_encoder
 
     match = re.fullmatch(r"random:([^:]+)(?::([0-9]{1,9}))?", model)
     if not match or match[1] not in WHISPER_SIZES:
@@ -122,12 +119,9 @@ def _open(model: str, device: str) -> "JudgedEncoder":
             fix="for example --model random:tiny:0",
         )
     size, seed = match[1], int(match[2] or 0)
-    place = choose_device(device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = WhisperEncoder(WHISPER_SIZES[size]).eval()
-    weights, source = hash_tensors(encoder.state_dict()), f"random:{size}:{seed}"
-    embedder = Embedder.from_encoder(encoder.to(place), identity=weights, source=source)
+    source = f"random:{size}:{seed}"
+    drawn = random_encoder(size, seed)
+    embedder = Embedder.from_encoder(drawn.encoder.to(choose_device(device)), identity=drawn.identity, source=source)
     return JudgedEncoder(embedder, source.replace(":", "-"), source)
 
 

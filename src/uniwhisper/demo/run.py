@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,7 @@ from uniwhisper.demo.synth import KINDS, Sound
 if TYPE_CHECKING:
     from rich.console import Console
 
-TRAINING_VARIANTS = 24
-HELD_OUT_VARIANTS = 10
+    from uniwhisper.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,24 @@ class Judged:
     """Share of answers that are right."""
 
 
-def run_demo(output: Path, *, model: str | None, say: Callable[[str], None], console: "Console") -> Path:
+def run_demo(
+    output: Path,
+    recipe: "Recipe",
+    *,
+    say: Callable[[str], None],
+    console: "Console",
+    training_variants: int = 24,
+    held_out_variants: int = 10,
+) -> Path:
     """Run every step below `output` and return the path of the page.
 
     Args:
         output: emptied first if an earlier demo made it.
-        model: what to start from; None: the packaged model.
+        recipe: what to train, from which start.
         say: told what happens, a line at a time.
         console: shows the progress of training.
+        training_variants: sounds of each kind to train on, and to vote about the others.
+        held_out_variants: sounds of each kind to judge.
 
     Raises:
         OutputError: `output` holds something else.
@@ -50,24 +59,20 @@ def run_demo(output: Path, *, model: str | None, say: Callable[[str], None], con
     import torch
 
     from uniwhisper.data.prepare import prepare
-    from uniwhisper.recipes.demo import demo
     from uniwhisper.training.loop import train
     from uniwhisper.training.record import read_metrics
 
     fresh_folder(output)
     steps = Steps(say)
     with steps.step("synthesise"):
-        training = variants(0, TRAINING_VARIANTS)
-        held_out = variants(TRAINING_VARIANTS, HELD_OUT_VARIANTS)
+        training = variants(0, training_variants)
+        held_out = variants(training_variants, held_out_variants)
         write_corpus(training, output / "corpora" / "synthetic")
     with steps.step("prepare"):
         manifest = prepare(output / "corpora", output / "prepared")
     with steps.step("embed and judge before training"):
-        before = judge(model, training, held_out)
-    with steps.step("train"):
-        recipe = demo()
-        if model is not None:
-            recipe = replace(recipe, model=replace(recipe.model, start=model))
+        before = judge(None if recipe.model.start == "default" else recipe.model.start, training, held_out)
+    with steps.step(f"train {recipe.steps} steps"):
         trained = train(
             recipe,
             manifest,
@@ -81,19 +86,21 @@ def run_demo(output: Path, *, model: str | None, say: Callable[[str], None], con
         after = judge(trained, training, held_out)
     with steps.step("draw the page"):
         metrics = [line for line in read_metrics(output / "training") if "loss" in line]
-        html = page(training, held_out, before, after, metrics, steps.seconds, start=model)
+        html = page(training, held_out, before, after, metrics, steps.seconds)
     facts = {
         "kind": "synthetic",
         "finished": True,
         "training_clips": len(training),
         "held_out_clips": len(held_out),
         "manifest": manifest.hash,
+        "recipe": recipe.identity(),
         "knn_accuracy": {"before": before.accuracy, "after": after.accuracy},
         "seconds": steps.seconds,
     }
+    path = write_page(output, html)
     write_facts(output, facts)
     say(f"kNN accuracy on {len(held_out)} held-out sounds: {before.accuracy:.1%} before, {after.accuracy:.1%} after")
-    return write_page(output, html)
+    return path
 
 
 def judge(model: str | Path | None, training: list[Sound], held_out: list[Sound]) -> Judged:
@@ -119,17 +126,14 @@ def page(
     after: Judged,
     metrics: list[dict],
     seconds: dict[str, float],
-    *,
-    start: str | None,
 ) -> str:
     """The report as HTML."""
     from uniwhisper.report.page import Cell, Page
 
-    name = "the packaged model" if start is None else start
     page = Page(
         "UniWhisper, end to end on synthetic sounds",
         summary=f"{len(KINDS)} kinds of sound, all made by formulas; {len(training)} to train on, {len(held_out)} held "
-        f"out. kNN finds the kind of {before.accuracy:.0%} of the held-out sounds with {name}, and of "
+        f"out. kNN names {before.accuracy:.0%} of the held-out sounds right with the model as it came, and "
         f"{after.accuracy:.0%} after {metrics[-1]['step']} training steps on this machine.",
     )
     page.heading("The held-out sounds on a map")
@@ -162,13 +166,14 @@ def page(
     page.table(["kind", "right before", "right after", "still most often taken for"], rows, numeric=False)
     page.text(
         "Held-out sounds are other draws of the same formulas, so these figures say that the path from sound to score "
-        "works on this machine. How good the model is on real sound is what `uniwhisper evaluate` measures."
+        "works on this machine. How good the model is on real sound is what uniwhisper evaluate measures."
     )
 
     page.heading("Nearest neighbours after training")
     indices, similarities = nearest(after.vectors_ND, 3)
     rows = []
-    for index in range(0, len(held_out), HELD_OUT_VARIANTS):
+    firsts = [labels.index(label) for label in KINDS]
+    for index in firsts:
         found = [
             Cell(labels[other], f"cosine {similarity:.3f}")
             for other, similarity in zip(indices[index], similarities[index], strict=True)
@@ -186,14 +191,14 @@ def page(
     page.table(["step", "seconds"], [[name, f"{value:.1f}"] for name, value in seconds.items()], caption="Time taken")
 
     page.heading("What the sounds are like")
-    firsts = held_out[::HELD_OUT_VARIANTS]
+    shown = [held_out[index] for index in firsts]
     page.image(
-        spectrograms_picture([(sound.label, sound.wave_S) for sound in firsts]),
+        spectrograms_picture([(sound.label, sound.wave_S) for sound in shown]),
         alt="Spectrograms of one sound of each kind",
         caption="One held-out sound of each kind: seconds across, 0 to 8 kHz upwards.",
     )
     with page.folded("Listen to them"):
-        for sound in firsts:
+        for sound in shown:
             page.audio(flac_bytes(sound), media_type="audio/flac", caption=f"{sound.label}: {sound.caption}")
     page.heading("The same with your own files")
     page.code("make demo AUDIO=folder\nuniwhisper embed folder -o vectors.parquet")

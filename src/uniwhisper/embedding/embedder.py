@@ -94,6 +94,9 @@ class Embedder:
         device = next(encoder.parameters()).device
         return cls(encoder, weights=identity, source=source, device=device, layer=layer)
 
+    def __repr__(self) -> str:
+        return f"Embedder({self.source!r}, width={self.width}, device={str(self.device)!r})"
+
     @property
     def width(self) -> int:
         """D: numbers per vector."""

@@ -52,8 +52,9 @@ def load_encoder(source: str | Path | None = None) -> LoadedEncoder:
     """Load the encoder of a checkpoint; nothing else in it is read.
 
     Args:
-        source: None for the packaged default; a folder in our format or Hugging Face's; an OpenAI `.pt` file; a weights
-            file beside its config.json; or a Hugging Face id such as `openai/whisper-base`. A path wins over an id.
+        source: None or "default" for the packaged model; a folder in our format or Hugging Face's; an OpenAI `.pt`
+            file; a weights file beside its config.json; or a Hugging Face id such as `openai/whisper-base`. A path wins
+            over an id.
 
     Raises:
         WeightsError: not found, not readable, another architecture, or tensors that are missing, unknown, of another
@@ -61,7 +62,7 @@ def load_encoder(source: str | Path | None = None) -> LoadedEncoder:
     """
     path = _locate(source)
     encoder = _load_folder(path) if path.is_dir() else _load_file(path)
-    return LoadedEncoder(encoder, encoder_identity(encoder), "packaged default" if source is None else str(source))
+    return LoadedEncoder(encoder, encoder_identity(encoder), "default" if source is None else str(source))
 
 
 def random_encoder(size: str, seed: int) -> LoadedEncoder:
@@ -124,7 +125,7 @@ def _identity(config: EncoderConfig, state: Mapping[str, Tensor]) -> str:
 
 
 def _locate(source: str | Path | None) -> Path:
-    if source is None:
+    if source is None or source == "default":
         path = packaged_default()
         if not path.exists():
             raise WeightsError(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import pkgutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,9 +37,21 @@ def load_recipe(reference: str) -> Recipe:
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     assert spec is not None and spec.loader is not None, f"{path} is a file, so it has a loader"
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function: Callable[[], Recipe] | None = getattr(module, function_name, None)
-    made = function() if callable(function) else None
+    try:
+        spec.loader.exec_module(module)
+        function: Callable[[], Recipe] | None = getattr(module, function_name, None)
+        made = function() if callable(function) else None
+    except RecipeError:
+        raise
+    except Exception as error:
+        # Whatever somebody's own file raises; the line is what they need to mend it.
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        raise RecipeError(
+            f"the recipe file {path} failed",
+            expected=f"a function {function_name}() -> Recipe",
+            got=f"{type(error).__name__} in line {line}: {error}",
+            fix="mend the file",
+        ) from error
     if not isinstance(made, Recipe):
         raise RecipeError(
             f"{reference} is no recipe",

@@ -12,22 +12,22 @@ def demo() -> Recipe:
     return Recipe(
         name="demo",
         seed=0,
-        steps=60,
+        steps=160,
         model=ModelConfig(start="default", encoder_size=None, language_model=None),
         data=DataConfig(
             domain_weights={"sound": 1.0},
-            clips_per_step=24,
+            clips_per_step=12,
             max_seconds=4.0,
             holdout_folds=None,
             # A crop can take away one of three beeps, and with it the truth of the label.
             augment=AugmentConfig(crop_probability=0.0),
         ),
-        optimizer=OptimizerConfig(encoder_learning_rate=3e-4, adapter_learning_rate=1e-3, warmup_steps=6),
+        optimizer=OptimizerConfig(encoder_learning_rate=3e-4, adapter_learning_rate=1e-3, warmup_steps=16),
         loop=LoopConfig(
             precision="float32",
             loss_normalisation="example",
-            log_every_steps=2,
-            checkpoint_every_steps=60,
+            log_every_steps=5,
+            checkpoint_every_steps=160,
             workers=0,
         ),
     )

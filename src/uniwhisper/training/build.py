@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.files import atomic_output
@@ -49,7 +49,7 @@ def export_model(model: UniWhisper, folder: Path, *, language_model_source: str 
         temporary.mkdir()
         identity = save_encoder(model.encoder, temporary)
         adapter = {name: tensor.half().contiguous().cpu() for name, tensor in model.adapter.state_dict().items()}
-        save_file(adapter, temporary / "adapter.safetensors")
+        (temporary / "adapter.safetensors").write_bytes(save(adapter))  # save_file would ignore the umask
         config = json.loads((temporary / "config.json").read_text())
         config["adapter"] = model.adapter.config.to_json()
         config["language_model"] = {"identity": model.language_model.identity()}

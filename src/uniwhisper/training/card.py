@@ -27,7 +27,8 @@ def run_card(recipe: Recipe, manifest: Manifest, progress: Progress, start_of_ru
 One encoder for speech, environmental sound and music: a Whisper-architecture encoder trained through a frozen language
 model on instructions and text answers.
 
-- command: `uniwhisper train {recipe.name}`, seed {recipe.seed}
+- recipe: `uniwhisper train {recipe.name}`, seed {recipe.seed}, resolved below
+- start: {f"`{recipe.model.start}`" if recipe.model.start else f"random weights, size {recipe.model.encoder_size}"}
 - commit: `{commit}`; code `{provenance()["code"]}`
 - data: manifest `{manifest.hash[:16]}`, {sum(hours.values()):.1f} hours
 - training: {progress.step:,} optimizer steps, {progress.train_seconds / 60:.1f} minutes,

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from uniwhisper.core.errors import OutputError, RecipeError
+from uniwhisper.core.files import check_output
 from uniwhisper.core.identity import hash_json
 from uniwhisper.core.provenance import provenance
 from uniwhisper.data.batch import Batch
@@ -69,6 +70,7 @@ def train(
     progress = Progress(step=0, audio_seconds=0.0, train_seconds=0.0, threads=torch.get_num_threads())
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
+    output.mkdir(exist_ok=True)
     write_json(output / "run.json", {**start_of_run, "language_model_identity": frozen_identity})
 
     tokenizer = model.language_model.tokenizer
@@ -195,22 +197,17 @@ def held_out_loss(
 
 
 def _open_run_folder(recipe: Recipe, manifest: Manifest, output: Path, *, resume: bool) -> dict:
-    """Check or create the run folder; returns what `run.json` holds about how the run was started."""
+    """Check the run folder; returns what `run.json` holds about how the run was started."""
     described = output / "run.json"
     if not resume:
-        if output.exists() and any(output.iterdir()):
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
             raise OutputError(
                 f"{output} is not empty",
                 expected="a new or empty run folder",
-                got="files of an earlier run" if described.is_file() else "other files",
-                fix="add --resume to continue that run, or choose another -o",
+                got="an earlier run" if described.is_file() else "a folder with files" if output.is_dir() else "a file",
+                fix="add --resume to continue that run" if described.is_file() else "choose another -o",
             )
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {output}", expected="a folder that can be made", got=str(error), fix="choose another -o"
-            ) from None
+        check_output(output, overwrite=True)
         return {
             "recipe": recipe.to_json(),
             "recipe_identity": recipe.identity(),

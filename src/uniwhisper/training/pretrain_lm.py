@@ -89,7 +89,7 @@ def pretrain_lm(
             "too little text to pretrain on", expected="at least two .txt files", got=str(len(texts)), fix="pass more"
         )
     with atomic_output(output, overwrite=overwrite) as temporary:
-        contents = [path.read_text(encoding="utf-8") for path in texts]
+        contents = [_read(path) for path in texts]
         asked = [f"{instruction}\n{answer}" for instruction, answer in instructions]
         tokenizer = _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary)
         prose = np.concatenate([_tokens(tokenizer, text) for text in contents[:-1]])
@@ -132,6 +132,18 @@ def pretrain_lm(
         tokenizer.save_pretrained(temporary)
         (temporary / "pretraining.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"cannot read {path}",
+            expected="a UTF-8 text file",
+            got=getattr(error, "strerror", None) or str(error),
+            fix="check the path, or leave the file out",
+        ) from None
 
 
 def _train_tokenizer(texts: list[str], vocabulary: int) -> "PreTrainedTokenizerBase":

@@ -1,0 +1,105 @@
+"""`uniwhisper train` and `pretrain-lm` as processes: one mistake, one message, exit status 2, nothing written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from small import write_corpus, write_encoder, write_language_model
+from uniwhisper.data.prepare import prepare
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "uniwhisper", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A prepared corpus, a language model and a start, side by side."""
+    root = tmp_path_factory.mktemp("place")
+    write_corpus(root / "corpora")
+    prepare(root / "corpora", root / "prepared")
+    write_language_model(root)
+    write_encoder(root / "start")
+    return root
+
+
+def usual(place: Path) -> list[str | Path]:
+    settings = [
+        "steps=3",
+        f"model.language_model={place / 'lm'}",
+        f"model.start={place / 'start'}",
+        "model.encoder_size=None",
+        "model.adapter_hidden_width=16",
+        'data.domain_weights={"sound": 1}',
+        "data.clips_per_step=4",
+        "loop.workers=0",
+        "loop.validate_every_steps=None",
+    ]
+    return ["--data", place / "prepared", "--device", "cpu", *[word for text in settings for word in ("--set", text)]]
+
+
+def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):
+    done = command("train", "mini", "-o", tmp_path / "run", *usual(place))
+    assert done.returncode == 0, done.stderr
+    model = Path(done.stdout.strip())
+    assert {path.name for path in model.iterdir()} == {
+        "README.md", "adapter.safetensors", "config.json", "encoder.safetensors", "lm",
+    }  # fmt: skip
+    from uniwhisper import Embedder
+
+    assert Embedder.from_pretrained(model).width == 32
+    again = command("train", "mini", "-o", tmp_path / "run", "--resume", *usual(place))
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "maxi"], "no recipe 'maxi'"),
+        (["train", "mini", "--set", "optimiser.warmup_steps=3"], "unknown recipe field"),
+        (["train", "mini", "--set", "steps=many"], "recipe field steps"),
+        (["train", "mini", "--set", "model.start=org/absent", "--set", "model.encoder_size=None"], "org/absent"),
+        (["train", "mini", "--set", "model.language_model=org/absent"], "no language model at org/absent"),
+        (["train", "mini", "--resume"], "nothing to resume"),
+        (["train", "mini", "--device", "tpu"], "device 'tpu'"),
+    ],
+)
+def test_a_mistake_is_one_message(place, tmp_path, arguments, message):
+    done = command(*arguments[:2], "-o", tmp_path / "run", *usual(place), *arguments[2:])
+    assert done.returncode == 2
+    assert message in done.stderr and "expected " in done.stderr and "fix " in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_cannot_be_written(place, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = command("train", "mini", "-o", tmp_path / "file" / "run", *usual(place))
+    assert done.returncode == 2 and "cannot write" in done.stderr and "Traceback" not in done.stderr
+    done = command("train", "mini", "-o", tmp_path / "file", *usual(place))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_missing_data_says_how_to_prepare_it(place, tmp_path):
+    done = command("train", "mini", "-o", tmp_path / "run", *usual(place), "--data", tmp_path / "nowhere")
+    assert done.returncode == 2 and "uniwhisper data prepare" in done.stderr
+
+
+def test_a_broken_recipe_file_is_an_error_of_the_file_not_of_ours(place, tmp_path):
+    (tmp_path / "mine.py").write_text("def run():\n    return 1 / 0\n")
+    done = command("train", f"{tmp_path / 'mine.py'}:run", "-o", tmp_path / "out", *usual(place))
+    assert done.returncode == 2 and "ZeroDivisionError" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_pretraining_needs_text(tmp_path):
+    (tmp_path / "only.txt").write_text("one text")
+    done = command("pretrain-lm", tmp_path, "-o", tmp_path / "lm", "--device", "cpu")
+    assert done.returncode == 2 and "at least two .txt files" in done.stderr and not (tmp_path / "lm").exists()
+    done = command("pretrain-lm", tmp_path / "absent.txt", tmp_path / "only.txt", "-o", tmp_path / "lm")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and not (tmp_path / "lm").exists()
