@@ -4,7 +4,9 @@ import builtins
 import io
 import os
 import pickle
+import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -293,3 +295,57 @@ def test_damaged_flac_of_unknown_length(tmp_path: Path) -> None:
     path = tmp_path / "dog.flac"
     path.write_bytes(wav_bytes(np.random.default_rng(0).uniform(-1, 1, 50_000), "FLAC"))
     assert "truncated" in refusal(streamed_flac(path)[:-5000]).problem
+
+
+def overwritten(content: bytes, first: int, seed: int) -> bytes:
+    """With up to eight bytes from `first` on replaced by others."""
+    draw = np.random.default_rng(seed)
+    changed = bytearray(content)
+    for at in draw.integers(first, len(content), draw.integers(1, 9)):
+        changed[at] = draw.integers(256)
+    return bytes(changed)
+
+
+def test_any_damage_to_an_m4a_is_one_kind_of_error(tmp_path: Path) -> None:
+    path = tmp_path / "dog.m4a"
+    encode_with_av(path, "ipod", "aac", chirp(16_000, 0.5), 16_000)
+    content = path.read_bytes()
+    outcomes = set()
+    for seed in range(150):
+        for verb in (describe, read):
+            try:
+                verb(overwritten(content, content.index(b"moov"), seed))
+                outcomes.add("readable")
+            except AudioError:
+                outcomes.add("refused")
+    assert outcomes == {"readable", "refused"}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"U\xc4\0\0", b"\x05\x80\x80\x80\x05"],  # language of the track; tag of the AAC decoder's settings
+    ids=["no codec, because its track's kind is missing", "no sample rate"],
+)
+def test_m4a_whose_fields_make_no_sense(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "dog.m4a"
+    encode_with_av(path, "ipod", "aac", chirp(16_000, 0.5), 16_000)
+    content = bytearray(path.read_bytes())
+    content[content.index(before) + len(before)] = 0xFF
+    path.write_bytes(content)
+    assert "FFmpeg" in refusal(path).got
+
+
+def test_m4a_whose_metadata_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "dog.m4a"
+    encode_with_av(path, "ipod", "aac", chirp(16_000, 0.5), 16_000)
+    expected = read(path)
+    path.write_bytes(path.read_bytes().replace(b"SoundHandler", b"SoundHandl\xe9r"))
+    np.testing.assert_array_equal(read(path), expected)
+
+
+def test_damage_that_sends_libsndfile_before_the_start_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: printed.append(unraisable.exc_value))
+    with suppress(AudioError):
+        read(wav_bytes(tone(16_000, 0.3), "AIFF").replace(b"SSND", b"\0SND"))
+    assert printed == []

@@ -109,6 +109,26 @@ def test_mp3_without_length_header_is_read_to_its_end(tmp_path: Path) -> None:
     assert len(read(path.read_bytes() + b"TAG" + bytes(125))) == len(read(path))
 
 
+def test_eight_channels_of_an_m4a_are_averaged(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path, wave = tmp_path / "dog.m4a", chirp(16_000, 1.0)
+    with av.open(str(path), "w", format="ipod") as output:
+        stream = output.add_stream("aac", rate=16_000, layout="7.1")
+        interleaved = np.stack([wave, *[np.zeros_like(wave)] * 7], axis=1).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout="7.1")
+        frame.sample_rate, frame.pts = 16_000, 0
+        converter = av.AudioResampler(format="fltp", layout="7.1", rate=16_000)
+        for converted in converter.resample(frame) + converter.resample(None):
+            output.mux(stream.encode(converted))
+        output.mux(stream.encode(None))
+    # In its own process: a wrong plane count ends it without an exception.
+    script = "import sys, numpy; from uniwhisper.audio.load import read; numpy.save(sys.argv[2], read(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", script, path, tmp_path / "read.npy"], check=True)
+    got = np.load(tmp_path / "read.npy")[: len(wave)]
+    np.testing.assert_allclose(got, wave / 8, atol=0.01)
+    assert np.abs(got).max() > 0.04
+
+
 def test_channels_are_averaged_before_resampling(tmp_path: Path) -> None:
     channels = np.random.default_rng(0).uniform(-0.5, 0.5, (4000, 3)).astype(np.float32)
     path = tmp_path / "clip.wav"

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -95,9 +96,28 @@ def test_a_user_error_is_one_message_and_status_2():
 
 def test_an_error_of_ours_keeps_its_traceback():
     done = with_verb("assert 1 == 2, 'ours'")
-    assert done.returncode == 1
+    assert done.returncode == 70
     assert "AssertionError: ours" in done.stderr
     assert "Traceback" in done.stderr
+
+
+def test_an_error_of_the_system_is_one_message_and_status_2():
+    done = with_verb("raise OSError(28, 'No space left on device', 'v.parquet')")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: [Errno 28] No space left on device: 'v.parquet'\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_an_error_of_the_system():
+    with Path("/dev/full").open("w") as full:
+        code = VERB.format(body="print('line')")
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "error: [Errno 28] No space left on device\n")
+
+
+def test_help_says_what_the_exit_statuses_mean():
+    for status in ("0: all done", "1: some", "2: a usage error", "70: an error in this program"):
+        assert status in plain(command("--help").stdout)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

@@ -178,7 +178,7 @@ def test_bad_file_alone(run, tmp_path, make, frames):
     assert (status, out) == (2, "")
     assert f"failed: {bad}: " in err
     assert "nothing was written" in err
-    assert left_in(output.parent) == []
+    assert not output.parent.exists()
 
 
 # Usage errors: status 2, one message, nothing written
@@ -195,7 +195,7 @@ def test_folder_with_no_audio(run, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("x")
     refused(run(tmp_path / "in", "-o", tmp_path / "out" / "v.parquet"), "holds no audio")
-    assert left_in(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_existing_output_is_replaced_only_when_asked(run, good, tmp_path):
@@ -205,6 +205,16 @@ def test_existing_output_is_replaced_only_when_asked(run, good, tmp_path):
     assert output.read_text() == "mine"
     assert run(good, "-o", output, "--overwrite")[0] == 0
     assert pq.read_table(output).num_rows == 1
+
+
+@pytest.mark.parametrize("output", ["victim", "."])
+def test_a_folder_is_never_replaced_by_the_output(run, good, tmp_path, monkeypatch, output):
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "thesis.txt").write_text("years of work")
+    monkeypatch.chdir(tmp_path / "victim" if output == "." else tmp_path)
+    assert run(good, "-o", output, "--overwrite")[0] == 2
+    assert (tmp_path / "victim" / "thesis.txt").read_text() == "years of work"
+    assert left_in(tmp_path) == ["good.wav", "victim"]
 
 
 def test_a_failure_keeps_the_output_that_was_to_be_replaced(run, tmp_path):
@@ -235,7 +245,7 @@ def test_checkpoint_of_another_architecture(run, good, tmp_path):
     (model / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 16}))
     save_file({"embeddings.weight": torch.zeros(4, 4)}, model / "model.safetensors")
     refused(run(good, "-o", tmp_path / "out" / "v.parquet", model=model), "bert")
-    assert left_in(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_hub_id_without_network(run, good, tmp_path, monkeypatch):

@@ -103,3 +103,13 @@ def test_pretraining_needs_text(tmp_path):
     assert done.returncode == 2 and "at least two .txt files" in done.stderr and not (tmp_path / "lm").exists()
     done = command("pretrain-lm", tmp_path / "absent.txt", tmp_path / "only.txt", "-o", tmp_path / "lm")
     assert done.returncode == 2 and "Traceback" not in done.stderr and not (tmp_path / "lm").exists()
+
+
+def test_pretraining_replaces_no_folder_of_somebody_else(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (victim / name).write_text("years of work")
+    done = command("pretrain-lm", victim, "-o", victim, "--overwrite", "--device", "cpu")
+    assert done.returncode == 2 and f"{victim} is not replaced" in done.stderr
+    assert sorted(path.name for path in victim.iterdir()) == ["a.txt", "b.txt"]

@@ -9,7 +9,7 @@ import pytest
 
 from toy_corpora import clip, wav, write_tar
 from uniwhisper.core.errors import ManifestError
-from uniwhisper.data.archive import index_archive
+from uniwhisper.data.archive import index_archive, read_member
 
 
 def test_offsets_point_at_the_very_bytes(tmp_path):
@@ -23,6 +23,19 @@ def test_offsets_point_at_the_very_bytes(tmp_path):
         for item in found:
             content = path.read_bytes()[item.offset : item.offset + item.size]
             assert content == archive.extractfile(item.audio_member).read() != b""
+
+
+def test_a_member_is_read_whole_or_not_at_all(tmp_path):
+    path = write_tar(tmp_path / "corpus" / "t.tar", clip("a", {}, 0.1))
+    (found,) = index_archive(path)
+    assert read_member(path, found.offset, found.size) == wav(0.1)
+    path.write_bytes(path.read_bytes()[: found.offset + 100])
+    with pytest.raises(ManifestError, match=r"corpus/t\.tar") as caught:
+        read_member(path, found.offset, found.size)
+    assert (caught.value.expected, caught.value.got) == (f"{found.size} bytes at {found.offset}", "100 bytes")
+    path.unlink()
+    with pytest.raises(ManifestError, match="No such file"):
+        read_member(path, found.offset, found.size)
 
 
 def special(kind: bytes) -> tarfile.TarInfo:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toy_corpora import Letters, write_three_corpora
+from toy_corpora import Letters, write_corpus, write_three_corpora
+from toy_corpora import clip as toy_clip
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.answers import (
     file_stem,
@@ -126,6 +127,37 @@ def test_text_only_pairs_hold_no_transcript(tmp_path):
     assert ("Name the instrument.", "flute") in pairs
     assert ("Tag this sound.", "dog bark") in pairs
     assert not any("sentence" in answer for _, answer in pairs)
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ({"field": 3}, "sound_tag: field"),
+        ({"field": ["label"]}, "sound_tag: field"),
+        ({"constant": 1}, "sound_tag: constant"),
+        ({"field": "label", "exclude": "sfx"}, "sound_tag: exclude"),
+        ({"field": "label", "exclude": {"label": 7}}, "sound_tag: exclude"),
+        ({"field": "label", "exclude": {"label": {"sfx": None}}}, "sound_tag: exclude"),
+        ({"field": "label", "clean": ["words"]}, "sound_tag: clean"),
+        ({"field": "label", "clean": "soap"}, "sound_tag: clean"),
+        ({"field": "label", "values": ["a", "b"]}, "sound_tag: values"),
+        ({"field": "label", "values": "nowhere"}, "sound_tag: values"),
+        ({"field": "label", "values": {"a": 1}}, "sound_tag: values"),
+        ({"field": "label", "values": "age_group"}, "sound_tag: values"),
+        ({"field": "label", "ranges": 5}, "sound_tag: ranges"),
+        ({"field": "label", "ranges": {}}, "sound_tag: ranges"),
+        ({"field": "label", "ranges": {"few": "ten"}}, "sound_tag: ranges"),
+        ({"field": "label", "ranges": "sex"}, "sound_tag: ranges"),
+    ],
+)
+def test_a_rule_of_the_wrong_type_is_refused_by_corpus_and_key(tmp_path, part, named):
+    description = {"domain": "sound", "licence": "CC0", "tasks": {"sound_tag": part}}
+    write_corpus(tmp_path / "in" / "mine", description, toy_clip("a", {"label": "sfx"}, 0.1))
+    with pytest.raises(ManifestError) as caught:
+        prepare(tmp_path / "in", tmp_path / "out")
+    assert caught.value.problem == f"corpus mine: {named}"
+    with pytest.raises(ManifestError, match="corpus mine: unused"):
+        parse_description({**description, "tasks": {"sound_tag": {"field": "label"}}, "unused": ["x"]}, name="mine")
 
 
 def test_a_description_survives_the_manifest():

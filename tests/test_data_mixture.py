@@ -1,11 +1,13 @@
 """Draws and batches are a function of (seed, manifests, step): not of ranks, workers, or where a run began."""
 
+import io
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.identity import content_fold
 from uniwhisper.data.batch import Batch
 from uniwhisper.data.config import DataConfig
-from uniwhisper.data.decoded import DecodedReader, EncodedReader, decode, decoded_path
+from uniwhisper.data.decoded import EncodedReader
 from uniwhisper.data.loader import StepDataset, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
@@ -255,6 +257,35 @@ def test_several_manifests_are_drawn_from_together(tmp_path, manifest):
     }  # fmt: skip
 
 
+def test_wrong_data_is_refused_before_the_first_batch_is_asked_for(manifest, tmp_path):
+    """A trainer calls this before it writes anything."""
+    steps = {"seed": 0, "start_step": 0, "stop_step": 1, "workers": 0}
+    with pytest.raises(ManifestError, match="each clip in one manifest"):
+        step_batches([manifest, manifest], Letters(), CONFIG, **steps)
+    write_corpus(tmp_path / "in" / "c", MUSIC, clip("a", {"label": "flute", "note": "A4"}, 0.1))
+    with pytest.raises(ManifestError, match="no clip of domain"):
+        step_batches(prepare(tmp_path / "in", tmp_path / "out"), Letters(), CONFIG, **steps)
+
+
+def test_what_is_left_out_is_told_and_batches_can_be_asked_for_again(manifest):
+    batches = step_batches(manifest, Letters(), CONFIG, seed=0, start_step=2, stop_step=4, workers=0)
+    longer = sum(record.samples > 0.8 * 16_000 for record in manifest.records if record.domain == "speech")
+    assert batches.left_out["longer than 0.8 s, not asked for transcription"] == longer > 0
+    assert len(batches) == 2
+    once, again = ([(step, rows(batch)) for step, batch in batches] for _ in range(2))
+    assert once == again and [step for step, _ in once] == [2, 3]
+
+
+@pytest.mark.parametrize("pin_memory", [False, True])
+def test_memory_is_pinned_only_if_the_caller_says_so(manifest, monkeypatch, pin_memory):
+    """A GPU being there is no reason: the run may use the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not pin_memory)
+    batches = step_batches(
+        manifest, Letters(), CONFIG, seed=0, start_step=0, stop_step=1, workers=0, pin_memory=pin_memory
+    )
+    assert batches.loader.pin_memory is pin_memory
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_in_a_worker_is_the_error_the_user_sees(tmp_path, workers):
     """An archive that changed after `prepare`, found while training."""
@@ -269,29 +300,6 @@ def test_an_error_in_a_worker_is_the_error_the_user_sees(tmp_path, workers):
     with pytest.raises(ManifestError, match="changed since the manifest was written") as caught:
         list(batches)
     assert "data prepare" in caught.value.fix
-
-
-def test_decoded_audio_is_what_decoding_gives(manifest, tmp_path):
-    encoded, decoded = EncodedReader(manifest), decode(manifest, tmp_path)
-    for record in manifest.records:
-        assert np.abs(encoded.read(record) - decoded.read(record)).max() <= 0.5 / 32767 + 1e-6
-    path = decoded_path(manifest, tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    stamp = path.stat().st_mtime_ns
-    decode(manifest, tmp_path)
-    assert path.stat().st_mtime_ns == stamp, "decoded again"
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(ManifestError, match="does not fit"):
-        DecodedReader(manifest, path)
-
-
-def test_decoding_that_fails_leaves_nothing(tmp_path):
-    write_three_corpora(tmp_path / "in", clips=2)
-    manifest = prepare(tmp_path / "in", tmp_path / "out")
-    write_tar(tmp_path / "in" / "tunes" / "shard-000000.tar", [("a", b"x" * 100_000)])
-    with pytest.raises(ManifestError, match="tunes/m000"):
-        decode(manifest, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_splitting_keeps_every_example_and_trims_padding(manifest):
@@ -309,10 +317,6 @@ def test_splitting_keeps_every_example_and_trims_padding(manifest):
 
 def test_overlap_finds_the_same_file_and_the_same_sound(manifest, tmp_path):
     """A copy under another name, the same samples in another container, and one that only has the same length."""
-    import io
-
-    import soundfile
-
     reader = EncodedReader(manifest)
     copied, rewrapped, alike = manifest.records[3], manifest.records[30], manifest.records[60]
     flac = io.BytesIO()

@@ -86,7 +86,7 @@ def test_the_corpus_is_prepared_like_any_other(tmp_path):
     manifest = prepare(tmp_path / "corpora", tmp_path / "prepared")
     description = manifest.corpora["synthetic"]
     answers = {record.fields["label"]: description.answers(record.id, record.fields) for record in manifest.records}
-    assert answers["two beeps"] == {"sound_tag": "two beeps", "caption": "A device beeps twice."}
+    assert answers["two beeps"] == {"sound_tag": "two beeps"}
     assert {round(record.seconds, 3) for record in manifest.records} == {round(sound.seconds, 3) for sound in sounds}
 
 
@@ -174,6 +174,22 @@ def test_a_folder_of_somebody_else_is_not_emptied(tiny_model, tone_files, tmp_pa
     for _ in range(2):  # an empty folder is taken, and so is an earlier demo's
         run_quietly(tone_files[0], output, tiny_model)
     assert {path.name for path in output.iterdir()} == {"report.html", "demo.json"}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_recordings_inside_the_output_are_not_deleted(tiny_model, tone_files, tmp_path, linked):
+    output = tmp_path / "out"
+    run_quietly(tone_files[0], output, tiny_model)
+    mine = output / "mine" / "dog.wav"
+    mine.parent.mkdir()
+    soundfile.write(mine, tone(0.3), SAMPLE_RATE_HZ)
+    if linked:
+        (tmp_path / "link.wav").symlink_to(mine)
+    before = mine.read_bytes()
+    for folder in [tmp_path / "link.wav"] if linked else [output, output / "mine", mine]:
+        with pytest.raises(OutputError, match="lies in the output"):
+            run_quietly(folder, output, tiny_model)
+    assert mine.read_bytes() == before and (output / "report.html").is_file()
 
 
 def test_an_output_that_is_a_file_is_refused(tiny_model, tone_files, tmp_path):

@@ -261,3 +261,28 @@ def test_bfloat16_autocast_trains_on_gpu():
         frames_BTD, frame_counts_B = encoder(mel_BMF.cuda(), counts_B.cuda())
         masked_mean(frames_BTD, frame_counts_B).square().sum().backward()
     assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("size", ["tiny", "base"])
+def test_a_random_encoder_hears_more_than_it_counts(size):
+    """With PyTorch's scale of convolutions, 99 % of what the frames vary by would be their position."""
+    encoder = random_encoder(size, seed=0).encoder
+    mel_BMF = torch.randn(12, encoder.config.mel_bins, 200, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        frames_BTD, _ = encoder(mel_BMF, torch.full((12,), 200))
+    by_position = frames_BTD.mean(dim=0).var(dim=0).sum() / frames_BTD.flatten(0, 1).var(dim=0).sum()
+    assert by_position < 0.6
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("frames", [63, 64, 192, 448])
+def test_masked_attention_in_bfloat16_has_finite_gradients(frames):
+    """Lengths at which cuDNN's masked backward gives NaN when attention scores are far below zero."""
+    generator = torch.Generator("cuda").manual_seed(0)
+    counts = [frames, max(1, frames // 2)]
+    packing = Packing.of(counts, torch.device("cuda"))
+    query, key, value = (torch.randn(sum(counts), 6, 64, device="cuda", generator=generator) for _ in range(3))
+    query, key = 20 * query.abs(), -20 * key.abs()
+    inputs = [x.bfloat16().requires_grad_() for x in (query, key, value)]
+    attend_padded(*inputs, packing).float().square().sum().backward()
+    assert all(x.grad.isfinite().all() for x in inputs)

@@ -15,6 +15,7 @@ import soundfile
 
 from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
+from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
 from uniwhisper.embedding.table import EmbeddingTable, Failure
 from uniwhisper.evaluation.cache import VectorCache, cache_key
 from uniwhisper.evaluation.clips import find_clips
@@ -117,9 +118,32 @@ def test_shipped_suites_load():
     assert mini.hash != dev.hash
 
 
+def test_training_holds_out_by_default_what_dev_scores():
+    """One number on both sides, and in the pages that state it."""
+    held_out = DataConfig(clips_per_step=1).holdout_folds
+    assert held_out == HOLDOUT_FOLDS
+    for task in load_suite("dev").tasks:
+        assert task.folds.by == "content" and (len(task.folds.names), task.folds.scored) == (held_out, ("0",))
+    docs = Path(__file__).parents[1] / "docs"
+    assert f"content fold 0 of {held_out} " in (docs / "protocol.md").read_text()
+    assert f"modulo {held_out}, fold 0 is scored" in (docs / "decisions" / "0008-judge.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"description": 3}, "description cannot be 3"),
+        ({"folder": 3}, "folder cannot be 3"),
+        ({"label": {"field": ["l"]}}, "field cannot be ['l']"),
+        ({"label": {"field": "label", "min_clips": "15"}}, "min_clips cannot be '15'"),
+        ({"label": {"field": "age", "at_most": "12", "names": ["a", "b"]}}, "at_most cannot be '12'"),
+        ({"label": {"field": "age", "at_most": 12, "names": 2}}, "names cannot be 2"),
+        ({"label": {"field": "age", "at_most": 12, "names": [["a"], ["b"]]}}, "names cannot be"),
+        ({"folds": {"by": "archive", "pattern": "fold-(.)", "names": 3}}, "names cannot be 3"),
+        ({"folds": {"by": "archive", "pattern": "fold-(.)", "names": [["1"], ["2"]]}}, "names cannot be"),
+        ({"folds": {"by": "content", "count": 2.5}}, "count cannot be 2.5"),
+        ({"folds": {"by": "content", "count": 2, "scored": 0}}, "scored cannot be 0"),
+        ({"expected": {"clips": "36"}}, "clips cannot be '36'"),
         ({"colour": "red"}, "unknown 'colour'"),
         ({"metric": "mAP"}, "metric cannot be 'mAP'"),
         ({"folder": "../elsewhere"}, "folder cannot be"),
@@ -141,6 +165,10 @@ def test_an_unknown_suite_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("[]")
     with pytest.raises(SuiteError, match="not a JSON object"):
         load_suite(tmp_path / "x.json")
+    for tasks in (3, "abc", {"a": 1}, None):
+        (tmp_path / "x.json").write_text(json.dumps({**suite_content(), "tasks": tasks}))
+        with pytest.raises(SuiteError, match="tasks cannot be"):
+            load_suite(tmp_path / "x.json")
 
 
 def test_missing_data_is_named(data, write_suite, tmp_path):

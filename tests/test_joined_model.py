@@ -1,5 +1,9 @@
 """Adapter, frozen language model and the three parts joined, against plain transformers and hand computations."""
 
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +110,20 @@ def test_a_folder_that_is_no_language_model_says_what_to_pass(tmp_path, content)
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(WeightsError, match=r"--set model\.language_model=FOLDER"):
         FrozenLanguageModel.load(tmp_path)
+
+
+def test_code_that_comes_with_a_language_model_is_not_run(language_model_folder, tmp_path):
+    """transformers would ask on standard input; a program that answers everything with yes must not run it either."""
+    folder = tmp_path / "lm"
+    shutil.copytree(language_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Mine"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    code = f"from uniwhisper.model.language_model import *; FrozenLanguageModel.load({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], input="y\n" * 9, capture_output=True, text=True)
+    assert done.returncode != 0 and "WeightsError" in done.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_audio_token_depends_on_its_own_frames_only():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -141,6 +142,12 @@ def test_scores_stand_in_the_row_and_column_they_belong_to(write):
     assert [line.split(" | ")[0] for line in knn[2:]] == ["| a", "| b"]
     assert knn[0] == "| encoder | one | two | mean |"
     assert [cell.split(" ")[0] for cell in knn[3].strip("| ").split(" | ")] == ["b", ".361", ".450", ".405"]
+
+
+def test_the_markdown_shows_the_chart_beside_it(write):
+    comparison = comparison_of(result("a"), write=write)
+    assert re.search(r"^!\[[^]]+\]\(report\.png\)$", build(comparison).markdown, re.MULTILINE)
+    assert "](a%20%281%29.png)\n" in build(comparison, png_name="a (1).png").markdown
 
 
 def test_everything_is_escaped(write):
@@ -282,6 +289,9 @@ def test_the_verb(write, tmp_path):
     assert one.returncode == 0 and json.loads(one.stdout)["encoders"] == ["a"]
     parse((tmp_path / "report.html").read_text())
     assert (tmp_path / "report.png").read_bytes().startswith(PNG)
+    assert run("--suite", "toy", "-o", "my page.html").returncode == 0
+    image = re.search(r"!\[.*\]\((.*)\)", (tmp_path / "my page.md").read_text())[1]
+    assert (tmp_path / unquote(image)).read_bytes().startswith(PNG)
     again = run("--suite", "toy")
     assert again.returncode == 2 and "--overwrite" in again.stderr
     assert run("--suite", "none", "--overwrite").returncode == 2

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from small import QUIET, write_corpus, write_encoder, write_language_model
-from uniwhisper.core.errors import OutputError, RecipeError
+from uniwhisper.core.errors import OutputError, RecipeError, UserError
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
 from uniwhisper.model.weights import load_encoder
@@ -224,6 +226,7 @@ def test_nonfinite_steps_in_a_row_stop_the_run(recipe, prepared, tmp_path, monke
     assert "tones/clip" in str(caught.value)
     skipped = [line for line in read_metrics(tmp_path / "run") if "skipped" in line]
     assert [line["step"] for line in skipped] == [1, 2, 3] and all(line["example_ids"] for line in skipped)
+    assert all(line["loss"] is None for line in read_metrics(tmp_path / "run") if "loss" in line)
 
 
 def test_learning_rate_warms_up_and_decays_to_the_final_fraction(recipe):
@@ -247,6 +250,66 @@ def test_what_may_not_be_resumed(recipe, prepared, tmp_path):
     (checkpoint / "optimizer.safetensors").write_bytes(b"cut")
     with pytest.raises(RecipeError, match="cannot be resumed"):
         run(override(recipe, ["steps=2"]), prepared, tmp_path / "run", resume=True)
+
+
+def test_what_is_logged_does_not_depend_on_where_a_run_was_interrupted(recipe, prepared, tmp_path, monkeypatch):
+    import uniwhisper.training.loop as loop
+
+    changed = override(recipe, ["steps=6", "loop.log_every_steps=2", "loop.checkpoint_every_steps=2"])
+    run(changed, prepared, tmp_path / "whole")
+    original = loop.train_step
+
+    def stop_inside_an_interval(model, optimizer, batch, *rest, calls=[0]):  # noqa: B006
+        calls[0] += 1
+        if calls[0] == 4:
+            raise KeyboardInterrupt
+        return original(model, optimizer, batch, *rest)
+
+    monkeypatch.setattr(loop, "train_step", stop_inside_an_interval)
+    with pytest.raises(KeyboardInterrupt):
+        run(changed, prepared, tmp_path / "stopped")
+    monkeypatch.undo()
+    run(changed, prepared, tmp_path / "stopped", resume=True)
+    assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
+    with pytest.raises(RecipeError, match="multiple of"):
+        override(recipe, ["loop.log_every_steps=3", "loop.checkpoint_every_steps=4"])
+
+
+def test_a_run_is_not_resumed_with_another_language_model(recipe, prepared, language_model_folder, tmp_path):
+    folder = tmp_path / "lm"
+    shutil.copytree(language_model_folder, folder)
+    changed = override(recipe, ["steps=2", f"model.language_model={folder}"])
+    run(changed, prepared, tmp_path / "run")
+    weights = next(folder.glob("*.safetensors"))
+    tensors = load_file(weights)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, weights, {"format": "pt"})
+    with pytest.raises(RecipeError, match="another language model"):
+        run(changed, prepared, tmp_path / "run", resume=True)
+
+
+def test_a_mistake_found_late_leaves_no_run_folder(recipe, prepared, tmp_path):
+    for mistake in ('data.domain_weights={"music": 1.0}', "data.mel_bins=128"):
+        with pytest.raises(UserError):
+            run(override(recipe, [mistake]), prepared, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_run_folder_is_one_error(recipe, prepared, tmp_path):
+    run(override(recipe, ["steps=2"]), prepared, tmp_path / "run")
+    for content in ("{", "{}", "[]"):
+        (tmp_path / "run/run.json").write_text(content)
+        with pytest.raises(RecipeError, match=r"run\.json cannot be read"):
+            run(override(recipe, ["steps=2"]), prepared, tmp_path / "run", resume=True)
+
+
+def test_the_adapter_comes_along_with_its_language_model_only(recipe, prepared, tmp_path):
+    folder = run(override(recipe, ["steps=2"]), prepared, tmp_path / "run")
+    trained = build_model(override(recipe, [f"model.start={folder}"]), CPU).adapter.widen.weight
+    assert torch.equal(trained, load_file(folder / "adapter.safetensors")["widen.weight"].float())
+    config = json.loads((folder / "config.json").read_text())
+    config["language_model"]["identity"] = "another"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert not torch.equal(trained, build_model(override(recipe, [f"model.start={folder}"]), CPU).adapter.widen.weight)
 
 
 def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_path):

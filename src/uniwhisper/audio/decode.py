@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -141,6 +141,25 @@ class _ForwardFile(soundfile.SoundFile):
         return False
 
 
+class _CalledBack:
+    """A Python file as libsndfile calls it: a seek that cannot be done leaves it where it is, as with a descriptor.
+
+    A damaged header can send libsndfile before the start. Python's files raise there, and cffi, which cannot pass that
+    on, prints a traceback.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with suppress(OSError, ValueError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
+
+
 @contextmanager
 def _open_libsndfile(file: BinaryIO, size: int, name: str) -> Iterator[Decoded]:
     head = formats.head_of(file)
@@ -152,7 +171,7 @@ def _open_libsndfile(file: BinaryIO, size: int, name: str) -> Iterator[Decoded]:
         file.seek(0)
         try:
             # By descriptor, because soundfile would draw conclusions from the extension of a named file.
-            sound = _ForwardFile(file.fileno() if isinstance(file, io.FileIO) else file, closefd=False)
+            sound = _ForwardFile(file.fileno() if isinstance(file, io.FileIO) else _CalledBack(file), closefd=False)
         except soundfile.SoundFileError as error:
             raise no_audio(name, head, _reason(error)) from None
         stack.enter_context(sound)

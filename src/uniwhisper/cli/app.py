@@ -1,11 +1,13 @@
 """The `uniwhisper` command: finds the verb, and turns errors into messages and exit statuses.
 
-Exit status: 0 all done; 1 some inputs failed; 2 a usage error, or nothing was written; 130 stopped by Ctrl-C.
+Exit status: 0 all done; 1 some inputs failed; 2 a usage error, or nothing was written (also when the disk is full or
+the system refuses); 70 an error of ours, with its traceback; 130 stopped by Ctrl-C.
 """
 
 import os
 import signal
 import sys
+import traceback
 import warnings
 from importlib import import_module
 from typing import Annotated
@@ -74,7 +76,11 @@ def uniwhisper(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """One audio encoder for speech, environmental sound and music: embed, train, judge."""
+    """One audio encoder for speech, environmental sound and music: embed, train, judge.
+
+    Exit status 0: all done. 1: some inputs failed, the output holds the rest. 2: a usage error, or nothing is written.
+    70: an error in this program, please report it. 130: stopped by Ctrl-C.
+    """
 
 
 def main() -> None:
@@ -97,8 +103,20 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         sys.exit(1)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _drop_stdout()
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(70)
+
+
+def _drop_stdout() -> None:
+    """What could not be written is not tried again at the interpreter's end, which would change the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(*_: object) -> None:

@@ -89,8 +89,9 @@ def _find(sources: list[str]) -> list[Path]:
     """Audio files meant. A path that does not exist comes last: it fails like a bad file, without stopping the rest."""
     from uniwhisper.audio.find import find_audio
 
-    missing = [Path(source) for source in sources if not Path(source).exists()]
-    return find_audio([source for source in sources if Path(source) not in missing]) + missing
+    paths = [Path(source) for source in sources]
+    there = {path for path in paths if path.exists()}
+    return find_audio([path for path in paths if path in there]) + [path for path in paths if path not in there]
 
 
 def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:

@@ -49,7 +49,7 @@ def report(
             fix="choose one of these with --suite",
         )
     comparison = compare(read, allow_skips=allow_skips)
-    built = build(comparison)
+    built = build(comparison, png_name=paths[2].name)
     contents = [built.html.encode(), built.markdown.encode(), built.png]
     for path, content in zip(paths, contents, strict=True):
         with atomic_output(path, overwrite=overwrite) as temporary:

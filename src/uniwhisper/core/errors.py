@@ -53,9 +53,6 @@ class OutputError(UserError):
 class MissingExtraError(UserError):
     """An optional dependency is not installed."""
 
-    def __init__(self, problem: str, *, expected: str, got: str, fix: str) -> None:
-        super().__init__(problem, expected=expected, got=got, fix=fix)
-
     @classmethod
     def of(cls, package: str, extra: str, purpose: str) -> "MissingExtraError":
         return cls(

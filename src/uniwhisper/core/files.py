@@ -1,33 +1,47 @@
-"""Writing without leaving anything half-written behind."""
+"""Writing without leaving anything half-written behind, and without replacing what is not ours."""
 
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from uniwhisper.core.errors import OutputError
 
 
 @contextmanager
-def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def atomic_output(path: Path, *, overwrite: bool, folder_with: str | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it there when the block ends well, remove it when it does not.
 
-    The block may create a file or a folder at the temporary path. Ctrl-C counts as not ending well.
+    Ctrl-C counts as not ending well, and folders made for `path` go with it. What a killed process leaves
+    (`.NAME.unfinished-…`) stays: nothing tells it from the work of a process on another machine, and between the two
+    moves of a folder it holds the only copy of the old one.
+
+    Args:
+        path: what to write.
+        overwrite: whether an existing `path` is replaced.
+        folder_with: None: the block writes a file. Else it writes a folder that holds a file of this name, and the
+            only folders ever replaced are empty or hold one too.
 
     Raises:
-        OutputError: `path` exists and `overwrite` is False, or its folder cannot be written. Raised before the block
-            runs, so nothing is computed in vain.
+        OutputError: `path` exists and `overwrite` is False, or it is something that must not be replaced, or its folder
+            cannot be written. Raised before the block runs, so nothing is computed in vain; and again after it, if
+            something came there meanwhile.
     """
     path = Path(path)
-    check_output(path, overwrite=overwrite)
-    workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    # Path.exists would raise where it may not look.
+    new_folders = [folder for folder in path.parents if not os.path.exists(folder)]  # noqa: PTH110
+    check_output(path, overwrite=overwrite, folder_with=folder_with)
+    workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
     try:
         temporary = workspace / path.name
         yield temporary
-        assert temporary.exists(), f"nothing was written for {path}"
-        if path.is_dir() and not path.is_symlink():
+        written = temporary if folder_with is None else temporary / folder_with
+        if not written.is_file():
+            raise RuntimeError(f"nothing was written for {path}")
+        check_output(path, overwrite=overwrite, folder_with=folder_with)
+        if path.is_dir():
             # A folder cannot be replaced in one step: the old one steps aside, and comes back if the move fails.
             aside = workspace / "replaced"
             path.rename(aside)
@@ -40,24 +54,44 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
             os.replace(temporary, path)  # noqa: PTH105 (Path.replace refuses to name both paths in its error)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+        with suppress(OSError):  # not empty: the block ended well, or somebody else uses it
+            for folder in new_folders:
+                folder.rmdir()
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
+def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None) -> None:
     """Make the folder of `path` and see that `path` can be written there.
 
     Raises:
         OutputError: as `atomic_output`.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
+    kind = "file" if folder_with is None else "folder"
+    if path.name in ("", ".."):
         raise OutputError(
-            f"{path} exists",
-            expected="an output path that is free",
-            got="an existing file or folder",
-            fix="choose another -o, or add --overwrite",
+            f"{path} is no output path",
+            expected=f"the name of a {kind} to write",
+            got="the current folder or one above it",
+            fix="add a name to -o",
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        exists = _exists(path)
+        if exists and not overwrite:
+            raise OutputError(
+                f"{path} exists",
+                expected="an output path that is free",
+                got="an existing file or folder",
+                fix="choose another -o, or add --overwrite",
+            )
+        if exists and not _is_replaceable(path, folder_with):
+            like = "a file" if folder_with is None else f"an empty folder, or one with {folder_with}"
+            raise OutputError(
+                f"{path} is not replaced",
+                expected=f"{like}, which is what would be written there",
+                got="a folder" if path.is_dir() else "something else",
+                fix="choose another -o, or move it away",
+            )
         with tempfile.NamedTemporaryFile(dir=path.parent):
             pass
     except OSError as error:
@@ -67,3 +101,18 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             got=f"{path.parent}: {error.strerror or error}",
             fix="choose another -o, or change the folder's permissions",
         ) from None
+
+
+def _exists(path: Path) -> bool:
+    """Whether anything is there, be it a link to nowhere; any other doubt is an OSError."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_replaceable(path: Path, folder_with: str | None) -> bool:
+    if folder_with is None:
+        return path.is_file()
+    return path.is_dir() and not path.is_symlink() and (not any(path.iterdir()) or (path / folder_with).is_file())

@@ -35,13 +35,17 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_tensors(tensors: Mapping[str, Any]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of tensors of any dtype, in the order of their names."""
+def hash_tensors(tensors: Mapping[str, Any], *, as_float32: bool = False) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of tensors of any dtype, in the order of their names.
+
+    `as_float32` widens each first (one at a time), so that weights have one hash whatever precision they are kept in.
+    """
     import torch
 
     def parts() -> Iterable[bytes]:
         for name in sorted(tensors):
             tensor = tensors[name].detach().cpu().contiguous()
+            tensor = tensor.float() if as_float32 else tensor
             yield f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode()
             yield tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
@@ -56,10 +60,15 @@ def code_identity() -> str:
     """
     from uniwhisper import __version__
 
+    return f"{__version__}+{layer_identity(*EMBEDDING_LAYERS)}"
+
+
+def layer_identity(*layers: str) -> str:
+    """Hash (12 hex digits) of the source of some folders of the package: key of what only they decide."""
     package = Path(__file__).parent.parent
-    files = sorted(path for layer in EMBEDDING_LAYERS for path in (package / layer).rglob("*.py"))
+    files = sorted(path for layer in layers for path in (package / layer).rglob("*.py"))
     names_and_texts = (part for path in files for part in (str(path.relative_to(package)).encode(), path.read_bytes()))
-    return f"{__version__}+{hash_bytes(names_and_texts)[:12]}"
+    return hash_bytes(names_and_texts)[:12]
 
 
 def content_fold(sha256: str, folds: int) -> int:

@@ -78,6 +78,24 @@ def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = r
     ]
 
 
+def read_member(path: Path, offset: int, size: int) -> bytes:
+    """The `size` bytes from `offset` on of the tar at `path`: a member's content, where `index_archive` found it.
+
+    Raises:
+        ManifestError: the archive is missing, cannot be read, or ends before the member does.
+    """
+    expected, fix = f"{size} bytes at {offset}", "put the archive back as it was when it was indexed"
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read(size)
+    except OSError as error:
+        raise _problem(path, None, expected, error.strerror or str(error), fix) from None
+    if len(content) != size:
+        raise _problem(path, None, expected, f"{len(content)} bytes", fix)
+    return content
+
+
 def _members(path: Path, on_problem: Callable[[ManifestError], None]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """Each member that is no folder, with its content if it is JSON (else b"")."""
     damaged = "copy or download the archive again; `tar -tf` must list it without an error"

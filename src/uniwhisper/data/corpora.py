@@ -11,7 +11,7 @@ or null gives no answer.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -22,7 +22,6 @@ from uniwhisper.data.answers import CLEANERS
 from uniwhisper.data.tasks import simple_tasks
 
 DOMAINS = ("speech", "sound", "music")
-_RULE_KEYS = {"field", "constant", "exclude", "clean", "values", "ranges"}
 _DESCRIPTION_KEYS = {"domain", "licence", "tasks", "unused"}
 _DESCRIBE = "compare with uniwhisper/data/corpora.json, which holds an entry like this for each shipped corpus"
 
@@ -61,7 +60,7 @@ def parse_description(value: Any, *, name: str) -> CorpusDescription:
     """Check a description as read from JSON.
 
     Raises:
-        ManifestError: unknown or missing keys, domain, task, cleaner or shared map.
+        ManifestError: unknown or missing keys, domain, task, cleaner or shared map, or a value of another type.
     """
 
     def require(good: bool, what: str, expected: str, got: Any) -> None:
@@ -77,15 +76,49 @@ def parse_description(value: Any, *, name: str) -> CorpusDescription:
     tasks = {}
     for task, rule in value["tasks"].items():
         require(task in simple_tasks(), "tasks", f"tasks from {list(simple_tasks())}", task)
-        require(isinstance(rule, dict) and rule.keys() <= _RULE_KEYS, task, f"keys from {sorted(_RULE_KEYS)}", rule)
+        require(isinstance(rule, dict) and rule.keys() <= _RULE_PARTS.keys(), task, f"keys from {[*_RULE_PARTS]}", rule)
         require(("field" in rule) != ("constant" in rule), task, "`field` or `constant`", sorted(rule))
-        require(rule.get("clean", "text") in CLEANERS, task, f"a cleaner from {list(CLEANERS)}", rule.get("clean"))
-        tasks[task] = dict(rule)
-        for key in {"values", "ranges"} & rule.keys():
-            shared = _table()["maps"]
-            require(isinstance(rule[key], dict) or rule[key] in shared, task, f"a map, or one of {list(shared)}", rule)
-            tasks[task][key] = rule[key] if isinstance(rule[key], dict) else shared[rule[key]]
-    return CorpusDescription(value["domain"], value["licence"], tasks, value.get("unused", {}))
+        shared = _table()["maps"]
+        tasks[task] = {
+            key: shared.get(part, part) if key in ("values", "ranges") and isinstance(part, str) else part
+            for key, part in rule.items()
+        }
+        for key, part in tasks[task].items():
+            good, expected = _RULE_PARTS[key]
+            require(good(part), f"{task}: {key}", expected, part)
+    unused = value.get("unused", {})
+    require(_is_map(unused, _is_text), "unused", "an object {field: why}", unused)
+    return CorpusDescription(value["domain"], value["licence"], tasks, unused)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_bound(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _is_map(value: Any, good: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(map(good, value.values()))
+
+
+_SHARED = "or the name of a shared map of corpora.json"
+_RULE_PARTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "field": (_is_text, "the name of a field"),
+    "constant": (_is_text, "an answer"),
+    "exclude": (
+        lambda value: _is_map(value, lambda reasons: _is_map(reasons, _is_text)),
+        "an object {field: {label: why}}",
+    ),
+    "clean": (lambda value: _is_text(value) and value in CLEANERS, f"a cleaner from {list(CLEANERS)}"),
+    "values": (lambda value: _is_map(value, _is_text), f"an object {{label: answer}}, {_SHARED}"),
+    "ranges": (
+        lambda value: _is_map(value, _is_bound) and value != {},
+        f"an object {{word: upper bound, or null for none}}, {_SHARED}",
+    ),
+}
+"""What a rule may hold: key -> (is this value good, what it should be)."""
 
 
 def _answer(rule: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> str | None:

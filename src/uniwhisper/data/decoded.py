@@ -1,7 +1,10 @@
 """Sound of a manifest's records: decoded when asked, or read from a file in which all of it lies decoded.
 
 The file holds every clip as 16-bit samples, one after the other in the order of the manifest, so the manifest itself
-is its index. It is named after the manifest's hash and appears only when it is complete.
+is its index. It is named after the manifest's hash and the source of the audio layer, whose decoder and resampler made
+the samples, and appears only when it is complete.
+
+Both readers give the same numbers bit for bit, so that a run may be resumed with or without the file.
 """
 
 import hashlib
@@ -14,6 +17,7 @@ import numpy as np
 from uniwhisper.audio.load import read
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.files import atomic_output
+from uniwhisper.core.identity import layer_identity
 from uniwhisper.data.manifest import Manifest, Record
 from uniwhisper.data.parallel import Progress, in_threads
 
@@ -25,12 +29,16 @@ class ClipReader(Protocol):
     """Gives the sound of a manifest's records."""
 
     def read(self, record: Record) -> np.ndarray:
-        """(samples,) float32 at 16 kHz."""
+        """(samples,) float32 at 16 kHz: whole 16-bit steps, samples beyond full scale clipped."""
         ...
 
 
 class EncodedReader:
-    """Decodes each clip when it is asked for: no disk space, no wait, more work per step."""
+    """Decodes each clip when it is asked for: no disk space, no wait, more work per step.
+
+    Decoders give floats between the 16-bit steps that `DecodedReader` has on disk. They are rounded to these steps here
+    too: else a run's losses would depend on whether it was given a cache.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -47,11 +55,11 @@ class EncodedReader:
         wave_S = read(content, name=record.id)
         if len(wave_S) != record.samples:
             raise _changed(record, f"{record.samples} samples", f"{len(wave_S)} after decoding")
-        return wave_S
+        return from_int16(to_int16(wave_S))
 
 
 class DecodedReader:
-    """Reads clips from the memory-mapped file that `decode` wrote. Samples beyond full scale were clipped."""
+    """Reads clips from the memory-mapped file that `decode` wrote."""
 
     def __init__(self, manifest: Manifest, path: Path) -> None:
         self._manifest, self._path = manifest, path
@@ -74,7 +82,7 @@ class DecodedReader:
     def read(self, record: Record) -> np.ndarray:
         """(samples,) float32 at 16 kHz."""
         start = self._starts[record.id]
-        return self._samples[start : start + record.samples].astype(np.float32) / np.float32(_FULL_SCALE)
+        return from_int16(self._samples[start : start + record.samples])
 
 
 def decode(
@@ -101,13 +109,18 @@ def decode(
 
 
 def decoded_path(manifest: Manifest, folder: Path) -> Path:
-    """Where `decode` puts the samples of a manifest."""
-    return Path(folder) / f"decoded-{manifest.hash[:16]}.int16"
+    """Where `decode` puts the samples of a manifest; another decoder or resampler gets another file."""
+    return Path(folder) / f"decoded-{manifest.hash[:16]}-{layer_identity('audio')}.int16"
 
 
 def to_int16(wave_S: np.ndarray) -> np.ndarray:
     """wave_S (S,) float32 as 16-bit samples, rounded to the nearest and clipped to full scale."""
     return np.clip(np.rint(wave_S * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE).astype(np.int16)
+
+
+def from_int16(samples_S: np.ndarray) -> np.ndarray:
+    """samples_S (S,) int16, as `to_int16` gives them, as (S,) float32 in [-1, 1]."""
+    return samples_S.astype(np.float32) / np.float32(_FULL_SCALE)
 
 
 def _changed(record: Record, expected: str, got: str) -> ManifestError:

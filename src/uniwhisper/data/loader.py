@@ -5,11 +5,11 @@ starts at its step without skipping through the earlier ones. Each rank reads on
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
 from uniwhisper.core.errors import UserError
@@ -24,7 +24,7 @@ from uniwhisper.data.parallel import usable_cores
 from uniwhisper.data.tasks import FORBID, RELABEL, all_tasks
 from uniwhisper.data.tokens import Tokenizer, build
 
-__all__ = ["AugmentConfig", "DataConfig", "held_out_batches", "step_batches"]
+__all__ = ["AugmentConfig", "DataConfig", "StepBatches", "held_out_batches", "step_batches"]
 _MOST_WORKERS = 12
 
 
@@ -74,6 +74,29 @@ class StepDataset(Dataset):
         return random_window(wave_S, int(self._mixture.config.max_seconds * SAMPLE_RATE_HZ), stream)
 
 
+@dataclass(frozen=True)
+class StepBatches:
+    """What `step_batches` gives: iterating yields (step, batch); each iteration begins at the first step again.
+
+    Raises:
+        ManifestError: (while iterating) an archive changed since it was prepared.
+    """
+
+    steps: range
+    loader: DataLoader
+    left_out: dict[str, int]
+    """Reason -> number of clips that nothing is asked about, or that lose a task."""
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+        for step, batch in zip(self.steps, self.loader, strict=True):
+            if isinstance(batch, UserError):
+                raise batch
+            yield step, batch
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
 def step_batches(
     manifests: Manifest | Sequence[Manifest],
     tokenizer: Tokenizer,
@@ -86,16 +109,21 @@ def step_batches(
     cache: Path | None = None,
     rank: int = 0,
     world: int = 1,
-) -> Iterator[tuple[int, Batch]]:
+    pin_memory: bool = False,
+) -> StepBatches:
     """(step, batch) for the steps from `start_step` up to, not including, `stop_step`.
+
+    Manifests and cache are checked (and the cache written) by this call; batches are made while iterating.
 
     Args:
         workers: processes that prepare batches; 0: this one; None: one per core beyond the first, at most 12.
         cache: folder for decoded audio, written on first use; None: decode each clip when it is drawn.
         rank, world: this process takes the clips rank, rank + world, … of each step.
+        pin_memory: give batches in page-locked memory, for copies to a GPU that need not be waited for.
 
     Raises:
-        ManifestError: an archive changed since it was prepared, or a domain of the config has no clip.
+        ManifestError: a domain of the config has no clip, a clip is in two manifests, or an archive changed since it
+            was prepared.
     """
     sources = [manifests] if isinstance(manifests, Manifest) else list(manifests)
     mixture = Mixture(sources, config, seed)
@@ -108,13 +136,10 @@ def step_batches(
         batch_size=None,
         sampler=steps,
         num_workers=min(count, len(steps)),
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # the loader draws a seed we do not use; not from the process's own generator
+        pin_memory=pin_memory,
+        generator=Generator(),  # the loader draws a seed we do not use; not from the process's own generator
     )
-    for step, batch in zip(steps, loader, strict=True):
-        if isinstance(batch, UserError):
-            raise batch
-        yield step, batch
+    return StepBatches(steps, loader, dict(mixture.left_out))
 
 
 def held_out_batches(

@@ -19,6 +19,7 @@ from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.data.archive import read_member
 from uniwhisper.data.corpora import CorpusDescription, parse_description
 
 FORMAT = "uniwhisper-manifest"
@@ -165,15 +166,10 @@ class Manifest:
         """
         path = self.root / record.archive
         try:
-            with path.open("rb") as archive:
-                content = os.pread(archive.fileno(), record.size, record.offset)
-        except OSError as error:
-            got = f"{path}: {error.strerror}"
-            raise ManifestError(record.id, expected="its archive", got=got, fix=_PREPARE_AGAIN) from None
-        if len(content) != record.size:
-            expected = f"{record.size} bytes at {record.offset} of {record.archive}"
-            raise ManifestError(record.id, expected=expected, got=f"{len(content)} bytes", fix=_PREPARE_AGAIN)
-        return content
+            return read_member(path, record.offset, record.size)
+        except ManifestError as error:
+            expected = f"{error.expected} of {path}"
+            raise ManifestError(record.id, expected=expected, got=error.got, fix=_PREPARE_AGAIN) from None
 
     def write(self, folder: Path, *, overwrite: bool = False) -> Path:
         """Write `folder`/manifest.jsonl in one step and return its path. The root is stored relative to `folder`."""

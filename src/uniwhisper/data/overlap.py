@@ -5,7 +5,6 @@ not find a clip that was re-encoded, cut or changed in level.
 """
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from uniwhisper.audio.load import read
-from uniwhisper.data.archive import ArchivedClip, index_archive
+from uniwhisper.data.archive import ArchivedClip, index_archive, read_member
 from uniwhisper.data.decoded import ClipReader, EncodedReader, to_int16
 from uniwhisper.data.manifest import Manifest, Record
 from uniwhisper.data.parallel import in_threads
@@ -73,8 +72,7 @@ def find_overlap(
 def _hash_clip(item: tuple[Path, ArchivedClip]) -> tuple[int, str, str]:
     """Samples, hash of the file, hash of the sound."""
     path, clip = item
-    with path.open("rb") as archive:
-        content = os.pread(archive.fileno(), clip.size, clip.offset)
+    content = read_member(path, clip.offset, clip.size)
     wave_S = read(content, name=f"{path.name}: {clip.key}")
     return len(wave_S), hashlib.sha256(content).hexdigest(), _hash_sound(wave_S)
 

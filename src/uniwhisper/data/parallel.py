@@ -1,14 +1,17 @@
 """Work on many clips with threads: decoding, resampling and hashing all release Python's lock."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
+AHEAD = 2
+"""Items per worker that are begun, or done and not yet taken: busy threads, yet never a whole corpus in memory."""
 
 
 def usable_cores() -> int:
@@ -19,10 +22,18 @@ def usable_cores() -> int:
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None) -> Iterator[Result]:
     """Results in the order of the items; `workers` None: one thread for each usable core.
 
-    Leaving early (an error, Ctrl-C) drops the items that are not yet begun.
+    Work is never more than `AHEAD` items per worker ahead of what was taken. An error is raised in the place of its
+    item. Leaving early (an error, Ctrl-C) drops the items that are not yet begun.
     """
-    pool = ThreadPoolExecutor(max_workers=workers or usable_cores())
+    workers = workers or usable_cores()
+    pool = ThreadPoolExecutor(max_workers=workers)
+    waiting: deque[Future[Result]] = deque()
     try:
-        yield from pool.map(work, items)
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) == AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -5,14 +5,13 @@ Layout: `FOLDER/<corpus>/*.tar`. The corpus is described by `corpus.json` in its
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from uniwhisper.audio.load import read
 from uniwhisper.core.errors import AudioError, ManifestError
 from uniwhisper.core.files import check_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.data.archive import ArchivedClip, index_archive, raise_problem
+from uniwhisper.data.archive import ArchivedClip, index_archive, raise_problem, read_member
 from uniwhisper.data.corpora import CorpusDescription, parse_description, shipped_corpora
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record, duplicate_id
 from uniwhisper.data.parallel import Progress, in_threads
@@ -136,8 +135,7 @@ def check_clip(root: Path, archive: Path, clip: ArchivedClip, *, corpus: str, de
         ManifestError: it cannot be decoded, its `seconds` are wrong, a label is unknown, or nothing can be asked.
     """
     record_id = f"{corpus}/{clip.key}"
-    with archive.open("rb") as file:
-        content = os.pread(file.fileno(), clip.size, clip.offset)
+    content = read_member(archive, clip.offset, clip.size)
     try:
         samples = len(read(content, name=record_id))
     except AudioError as error:

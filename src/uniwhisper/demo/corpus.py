@@ -14,7 +14,8 @@ from uniwhisper.demo.synth import KINDS, Sound, synthesise
 DESCRIPTION = {
     "domain": "sound",
     "licence": "Apache-2.0 (made by this project's code)",
-    "tasks": {"sound_tag": {"field": "label"}, "caption": {"field": "caption", "clean": "text"}},
+    "tasks": {"sound_tag": {"field": "label"}},
+    "unused": {"caption": "says no more than the label; one question is learnt sooner than two"},
 }
 
 
@@ -29,7 +30,7 @@ def write_corpus(sounds: list[Sound], folder: Path) -> None:
     Raises:
         OutputError: the folder exists or cannot be written.
     """
-    with atomic_output(folder, overwrite=False) as temporary:
+    with atomic_output(folder, overwrite=False, folder_with="corpus.json") as temporary:
         temporary.mkdir()
         with tarfile.open(temporary / "sounds.tar", "w") as archive:
             for number, sound in enumerate(sounds):

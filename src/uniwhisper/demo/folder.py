@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uniwhisper.core.errors import AudioError
+from uniwhisper.core.errors import AudioError, OutputError
 from uniwhisper.demo.neighbours import nearest, places_on_map
 from uniwhisper.demo.output import Steps, fresh_folder, write_facts, write_page
 from uniwhisper.demo.pictures import map_picture
@@ -42,13 +42,14 @@ def run_folder(
 
     Raises:
         AudioError: there is no audio, or none that can be read.
-        OutputError: `output` holds something else.
+        OutputError: `output` holds something else, or some of the audio.
         UserError: the model cannot be used, or an extra is missing.
     """
     from uniwhisper.audio.find import find_audio
     from uniwhisper.embedding.embedder import Embedder
 
     paths = find_audio([folder])
+    _check_apart(paths, output)
     embedder = Embedder.from_pretrained(model)
     fresh_folder(output)
     steps = Steps(say)
@@ -75,6 +76,19 @@ def run_folder(
         },
     )
     return path, len(table.failures)
+
+
+def _check_apart(paths: list[Path], output: Path) -> None:
+    """Refuse to empty a folder that the audio, or a link to it, lies in."""
+    emptied = output.resolve()
+    for path in paths:
+        if any(emptied in place.parents for place in (path.resolve(), path.parent.resolve() / path.name)):
+            raise OutputError(
+                f"{path} lies in the output {output}",
+                expected="an output apart from the audio: an earlier demo's folder is emptied first",
+                got="a recording that would be deleted",
+                fix="choose another -o",
+            )
 
 
 def page(table: "EmbeddingTable", folder: Path, model: str) -> str:

@@ -1,6 +1,7 @@
 """Sources to windows, decoded ahead of the encoder in a few threads."""
 
 import os
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -92,8 +93,7 @@ class Inputs:
         if not self.skip:
             raise error
         reason = f"{error.one_line}; {error.fix}".removeprefix(f"{name} ")
-        self.failures.append(Failure(index, name, reason))
-        self.failures.sort(key=lambda failure: failure.index)
+        insort(self.failures, Failure(index, name, reason), key=lambda failure: failure.index)
 
     def windows(self, *, longest_first: bool, whole_only: bool, ahead_seconds: float) -> Iterator[Window]:
         """All windows of all inputs; those of one input come together and in order.

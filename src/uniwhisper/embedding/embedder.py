@@ -20,7 +20,7 @@ from uniwhisper.core.identity import code_identity
 from uniwhisper.core.units import FRAMES_PER_SECOND
 from uniwhisper.embedding.batches import Budget, pack
 from uniwhisper.embedding.decode import Inputs, Window
-from uniwhisper.embedding.device import full_float32
+from uniwhisper.embedding.device import full_float32, is_out_of_memory
 from uniwhisper.embedding.table import EmbeddingTable, FrameBlock, FrameVectors
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.device import choose_device
@@ -251,8 +251,9 @@ class Embedder:
                     mel_bins=self.encoder.config.mel_bins,
                 )
                 return self.encoder(mel_BMF, mel_counts_B, layer=self.layer)
-        except torch.OutOfMemoryError:
-            pass
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
         # Outside the handler: the exception's traceback would keep the tensors alive.
         mel_BMF = None
         if self.device.type == "cuda":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uniwhisper.core.identity import content_fold, hash_json
-from uniwhisper.data.archive import index_archive
+from uniwhisper.data.archive import index_archive, read_member
 from uniwhisper.evaluation.suites import FoldRule, SuiteError, Task
 
 
@@ -25,8 +25,12 @@ class Clip:
     size: int
 
     def audio(self) -> bytes:
-        """The encoded audio."""
-        return _content(self.archive, self.offset, self.size)
+        """The encoded audio.
+
+        Raises:
+            ManifestError: the archive is missing or shorter than when it was indexed.
+        """
+        return read_member(self.archive, self.offset, self.size)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def find_clips(task: Task, data: Path) -> TaskClips:
         for record in index_archive(archive):
             clip_id = f"{archive.stem}/{record.key}"
             # As `sha256sum` prints it, because that is what manifests and recipes take content folds from.
-            audio_hash = hashlib.sha256(_content(archive, record.offset, record.size)).hexdigest()
+            audio_hash = hashlib.sha256(read_member(archive, record.offset, record.size)).hexdigest()
             label = _label(task, clip_id, record.fields)
             clip = Clip(
                 id=clip_id,
@@ -102,12 +106,6 @@ def present(task: Task, data: Path) -> str:
     except SuiteError as error:
         return f"missing: {error.got}"
     return f"present: {len(archives)} archive{'s' if len(archives) != 1 else ''}"
-
-
-def _content(archive: Path, offset: int, size: int) -> bytes:
-    with archive.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
 
 
 def _archives(task: Task, data: Path) -> list[Path]:

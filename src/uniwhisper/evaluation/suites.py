@@ -123,10 +123,10 @@ def _suite(content: Any) -> Suite:
     take = _taker(content, "the suite")
     if (take("format"), take("format_version")) != ("uniwhisper-suite", 1):
         raise ValueError("format is not uniwhisper-suite, version 1")
-    tasks = take("tasks")
+    tasks = take("tasks", _is_list)
     suite = Suite(
         name=take("name", _is_name),
-        description=take("description"),
+        description=take("description", _is_text),
         tasks=tuple(_task(task) for task in tasks),
         hash=hash_json(content),
     )
@@ -142,14 +142,14 @@ def _task(content: Any) -> Task:
     expected = _taker(take("expected", default={}), "expected")
     task = Task(
         name=take("name", _is_name),
-        description=take("description"),
+        description=take("description", _is_text),
         domain=take("domain", _is_name),
         folder=take("folder", lambda folder: not Path(folder).is_absolute() and ".." not in Path(folder).parts),
         label=_label(take("label")),
         folds=_folds(take("folds")),
         metric=take("metric", lambda metric: metric in METRICS),
-        expected_clips=expected("clips", default=None),
-        expected_classes=expected("classes", default=None),
+        expected_clips=expected("clips", _is_count, default=None),
+        expected_classes=expected("classes", _is_count, default=None),
     )
     expected.finish()
     take.finish()
@@ -158,11 +158,11 @@ def _task(content: Any) -> Task:
 
 def _label(content: Any) -> LabelRule:
     take = _taker(content, "label")
-    at_most, names = take("at_most", default=None), take("names", default=None)
+    at_most, names = take("at_most", _is_number, default=None), take("names", _is_texts, default=None)
     rule = LabelRule(
-        field=take("field"),
+        field=take("field", _is_text),
         missing=take("missing", lambda missing: missing in ("refuse", "leave out"), default="refuse"),
-        min_clips=take("min_clips", lambda clips: clips >= 1, default=1),
+        min_clips=take("min_clips", _is_count, default=1),
         at_most=at_most,
         names=None if names is None else tuple(names),
     )
@@ -178,10 +178,10 @@ def _folds(content: Any) -> FoldRule:
     pattern = None
     if by == "archive":
         pattern = take("pattern", lambda pattern: re.compile(pattern).groups == 1)
-        names = tuple(take("names"))
+        names = tuple(take("names", _is_texts))
     else:
-        names = tuple(str(fold) for fold in range(take("count", lambda count: count >= 2)))
-    scored = tuple(take("scored", default=names))
+        names = tuple(str(fold) for fold in range(take("count", _is_count)))
+    scored = tuple(take("scored", _is_texts, default=names))
     take.finish()
     if len(set(names)) < 2 or not scored or not set(scored) <= set(names):
         raise ValueError("folds need two or more names, and scored ones among them")
@@ -191,6 +191,26 @@ def _folds(content: Any) -> FoldRule:
 def _is_name(text: Any) -> bool:
     """Names go into file names and pages."""
     return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) is not None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_texts(value: Any) -> bool:
+    return _is_list(value) and all(map(_is_text, value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 _REQUIRED = object()

@@ -12,6 +12,7 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 
@@ -86,5 +87,7 @@ def attend_padded(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing
     query, key, value = (packing.unpack(x_PJK).transpose(1, 2) for x_PJK in (query_PJK, key_PJK, value_PJK))
     ones_P = torch.ones_like(packing.rows_P, dtype=torch.bool)
     visible_B11T = packing.unpack(ones_P)[:, None, None]
-    mixed_BJTK = scaled_dot_product_attention(query, key, value, attn_mask=visible_B11T)
+    # cuDNN's backward pass gives NaN for masked bfloat16 at some lengths (PyTorch issue 196678).
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        mixed_BJTK = scaled_dot_product_attention(query, key, value, attn_mask=visible_B11T)
     return packing.pack(mixed_BJTK.transpose(1, 2))

@@ -50,8 +50,10 @@ class FrozenLanguageModel(nn.Module):
             raise MissingExtraError.of("transformers", "train", "the language model") from None
         logging.disable_progress_bar()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            causal_lm = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            causal_lm = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(
                 f"no language model at {source}",
@@ -73,7 +75,7 @@ class FrozenLanguageModel(nn.Module):
 
     def identity(self) -> str:
         """SHA-256 of the weights as float32, so that a half-precision copy of the same weights has the same one."""
-        return hash_tensors({name: tensor.float() for name, tensor in self.causal_lm.state_dict().items()})
+        return hash_tensors(self.causal_lm.state_dict(), as_float32=True)
 
     def embed(self, tokens_BL: Tensor) -> Tensor:
         """Embeddings (B, L, H) of text tokens `tokens_BL` (int64)."""

@@ -32,8 +32,9 @@ def load_recipe(reference: str) -> Recipe:
             )
         module = importlib.import_module(f"uniwhisper.recipes.{reference}")
         return getattr(module, reference)()
-    if not Path(path).is_file():
-        raise RecipeError(f"no recipe file {path}", expected="a Python file", got="nothing there", fix="check the path")
+    if not Path(path).is_file() or Path(path).suffix != ".py":
+        got = "another kind of file" if Path(path).is_file() else "nothing there"
+        raise RecipeError(f"no recipe file {path}", expected="a Python file (.py)", got=got, fix="check the path")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     assert spec is not None and spec.loader is not None, f"{path} is a file, so it has a loader"
     module = importlib.util.module_from_spec(spec)

@@ -1,6 +1,7 @@
 """A comparison of encoders as one HTML page, one Markdown file and the chart as PNG."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from uniwhisper.report.chart import Panel, bar_chart, three_digits
 from uniwhisper.report.page import Cell, Page
@@ -8,6 +9,7 @@ from uniwhisper.report.results import Comparison, Result, Score, TaskResult
 
 NAMES = {"knn": "kNN", "knn_standardised": "kNN, standardised", "probe": "linear probe"}
 CHARTED = ("knn", "probe")
+_ALT = "Bar chart of the scores in the tables below, one panel per task and measure."
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,11 @@ class Report:
     png: bytes
 
 
-def build(comparison: Comparison) -> Report:
+def build(comparison: Comparison, *, png_name: str = "report.png") -> Report:
     """Report of a comparison.
+
+    Args:
+        png_name: file name under which the caller puts the chart beside the Markdown file, which shows it.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
@@ -30,7 +35,7 @@ def build(comparison: Comparison) -> Report:
     }
     return Report(
         html=_page(comparison, charts).render(),
-        markdown=_markdown(comparison),
+        markdown=_markdown(comparison, png_name),
         png=_chart(comparison, background="white"),
     )
 
@@ -81,7 +86,7 @@ def _page(comparison: Comparison, charts: dict[tuple[bool, bool], bytes]) -> Pag
         dark=charts[True, False],
         narrow=charts[False, True],
         narrow_dark=charts[True, True],
-        alt="Bar chart of the scores in the tables below, one panel per task and measure.",
+        alt=_ALT,
         caption=f"Accuracy, mean over folds, with {_level(first)} bootstrap intervals over clips. Grey: baselines. "
         "Dotted line: always answering the most common class.",
     )
@@ -198,9 +203,9 @@ def _encoders(page: Page, comparison: Comparison) -> None:
         )
 
 
-def _markdown(comparison: Comparison) -> str:
+def _markdown(comparison: Comparison, png_name: str) -> str:
     first = comparison.results[0]
-    lines = [_escape(f"# {first.suite['name']}, protocol {_protocol(first)}"), ""]
+    lines = [_escape(f"# {first.suite['name']}, protocol {_protocol(first)}"), "", f"![{_ALT}]({quote(png_name)})", ""]
     names = [task.name for task in first.tasks]
     for measure in comparison.measures:
         lines += [f"## {name_of(measure)}", "", _row(["encoder", *names, "mean"])]

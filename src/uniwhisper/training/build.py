@@ -45,7 +45,7 @@ def export_model(model: UniWhisper, folder: Path, *, language_model_source: str 
     Encoder and adapter in float16; the language model's files are copied from where they came, since they are frozen.
     A language model that is a hub id is named in config.json instead of copied.
     """
-    with atomic_output(folder, overwrite=True) as temporary:
+    with atomic_output(folder, overwrite=True, folder_with="config.json") as temporary:
         temporary.mkdir()
         identity = save_encoder(model.encoder, temporary)
         adapter = {name: tensor.half().contiguous().cpu() for name, tensor in model.adapter.state_dict().items()}
@@ -55,11 +55,24 @@ def export_model(model: UniWhisper, folder: Path, *, language_model_source: str 
         config["language_model"] = {"identity": model.language_model.identity()}
         if Path(language_model_source).is_dir():
             shutil.copytree(language_model_source, temporary / "lm")
+            _check_copy(model, temporary / "lm")
         else:
             config["language_model"]["source"] = str(language_model_source)
         (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         (temporary / "README.md").write_text(card)
     return identity
+
+
+def _check_copy(model: UniWhisper, folder: Path) -> None:
+    """The files may have been replaced while the run went on; a checkpoint must carry the model it was trained with."""
+    copied = FrozenLanguageModel.load(folder)
+    if copied.identity() != model.language_model.identity():
+        raise RecipeError(
+            "the language model's folder changed during the run",
+            expected=f"weights {model.language_model.identity()[:12]}",
+            got=f"weights {copied.identity()[:12]}",
+            fix="put the files back and run again with --resume",
+        )
 
 
 def language_model_source(config: ModelConfig) -> str | Path:
@@ -100,16 +113,17 @@ def _adapter(
         token_width=language_model.width,
     )
     adapter = Adapter(shape)
-    saved = None if start is None else Path(start) / "adapter.safetensors"
-    if saved is not None and saved.is_file() and config.language_model is None:
+    described = {} if start is None else _read_config(start)
+    if described.get("language_model", {}).get("identity") == language_model.identity():
         # The adapter writes into one language model's embedding space, so it is only taken along with that model.
         try:
-            adapter.load_state_dict({name: tensor.float() for name, tensor in load_file(saved).items()})
-        except (RuntimeError, SafetensorError) as error:
+            weights = load_file(Path(start) / "adapter.safetensors")
+            adapter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise RecipeError(
                 f"the adapter of {start} does not fit the recipe",
                 expected=str(shape.to_json()),
-                got=str(_read_config(start).get("adapter")),
+                got=str(described.get("adapter")),
                 fix="set model.adapter_stack and model.adapter_hidden_width to those of the checkpoint",
             ) from error
         return adapter

@@ -39,7 +39,7 @@ class Progress:
 def save_checkpoint(folder: Path, model: UniWhisper, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
     """Write `folder/step-…` atomically and drop all but the newest checkpoints."""
     path = folder / f"step-{progress.step:08d}"
-    with atomic_output(path, overwrite=True) as temporary:
+    with atomic_output(path, overwrite=True, folder_with="progress.json") as temporary:
         temporary.mkdir()
         save_file(_contiguous(model.encoder.state_dict()), temporary / "encoder.safetensors")
         save_file(_contiguous(model.adapter.state_dict()), temporary / "adapter.safetensors")

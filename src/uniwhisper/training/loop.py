@@ -4,7 +4,6 @@ Notable: the loss of a step is normalised over its whole batch, not over micro-b
 run killed after any step continues exactly; the language model's weights are hashed before and after.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +12,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from uniwhisper.core.errors import OutputError, RecipeError
-from uniwhisper.core.files import check_output
+from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
-from uniwhisper.core.provenance import provenance
 from uniwhisper.data.batch import Batch
 from uniwhisper.data.loader import held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
@@ -25,10 +22,11 @@ from uniwhisper.features.masking import mask_mel
 from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
 from uniwhisper.training.build import build_model, export_model, language_model_source
 from uniwhisper.training.card import run_card
-from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
+from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
-from uniwhisper.training.recipe import Recipe
+from uniwhisper.training.recipe import Recipe, require
 from uniwhisper.training.record import LossAverage, RunRecord, plot_metrics
+from uniwhisper.training.run_folder import open_run_folder, write_start
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,33 @@ def train(
         OutputError: `output` holds a run and `resume` is False.
         RecipeError: nothing to resume, a run of another recipe or manifest, or too many non-finite steps in a row.
     """
-    start_of_run = _open_run_folder(recipe, manifest, output, resume=resume)
+    start_of_run = open_run_folder(recipe, manifest, output, resume=resume)
     model = build_model(recipe, device)
+    require(
+        recipe.data.mel_bins == model.encoder.config.mel_bins,
+        "data.mel_bins",
+        f"the encoder's {model.encoder.config.mel_bins}, for which frequency masks are drawn",
+        recipe.data.mel_bins,
+    )
     optimizer = build_optimizer(model, recipe.optimizer)
     frozen_identity = model.language_model.identity()
     checkpoint = latest_checkpoint(output / "checkpoints")
     progress = Progress(step=0, audio_seconds=0.0, train_seconds=0.0, threads=torch.get_num_threads())
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
-    output.mkdir(exist_ok=True)
-    write_json(output / "run.json", {**start_of_run, "language_model_identity": frozen_identity})
-
     tokenizer = model.language_model.tokenizer
+    batches = step_batches(
+        manifest,
+        tokenizer,
+        recipe.data,
+        seed=recipe.seed,
+        start_step=progress.step,
+        stop_step=recipe.steps,
+        workers=recipe.loop.workers,
+        cache=cache,
+        pin_memory=device.type == "cuda",
+    )
+    write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
     with RunRecord(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:
             record.say(f"resuming after step {progress.step}")
@@ -81,16 +94,8 @@ def train(
                 record.say(
                     f"{torch.get_num_threads()} CPU threads now, {progress.threads} before: last bits will differ"
                 )
-        batches = step_batches(
-            manifest,
-            tokenizer,
-            recipe.data,
-            seed=recipe.seed,
-            start_step=progress.step,
-            stop_step=recipe.steps,
-            workers=recipe.loop.workers,
-            cache=cache,
-        )
+        for reason, count in batches.left_out.items():
+            record.say(f"{count:,} clips {reason}")
         average, nonfinite, clock = LossAverage(), 0, time.monotonic()
         logged_audio, logged_seconds = progress.audio_seconds, progress.train_seconds
         for step, batch in batches:
@@ -139,7 +144,8 @@ def train(
             if progress.step % recipe.loop.checkpoint_every_steps == 0 or progress.step == recipe.steps:
                 save_checkpoint(output / "checkpoints", model, optimizer, progress)
 
-    assert model.language_model.identity() == frozen_identity, "the language model is frozen, yet its weights changed"
+    if model.language_model.identity() != frozen_identity:
+        raise AssertionError("the language model is frozen, yet its weights changed")
     card = run_card(recipe, manifest, progress, start_of_run)
     export_model(model, output / "model", language_model_source=language_model_source(recipe.model), card=card)
     if plot_metrics(output) is None:
@@ -196,43 +202,6 @@ def held_out_loss(
     return average.by_domain()
 
 
-def _open_run_folder(recipe: Recipe, manifest: Manifest, output: Path, *, resume: bool) -> dict:
-    """Check the run folder; returns what `run.json` holds about how the run was started."""
-    described = output / "run.json"
-    if not resume:
-        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-            raise OutputError(
-                f"{output} is not empty",
-                expected="a new or empty run folder",
-                got="an earlier run" if described.is_file() else "a folder with files" if output.is_dir() else "a file",
-                fix="add --resume to continue that run" if described.is_file() else "choose another -o",
-            )
-        check_output(output, overwrite=True)
-        return {
-            "recipe": recipe.to_json(),
-            "recipe_identity": recipe.identity(),
-            "manifest_hash": manifest.hash,
-            "provenance": provenance(),
-        }
-    if not described.is_file():
-        raise RecipeError(
-            f"nothing to resume in {output}",
-            expected="run.json of an earlier run",
-            got="none",
-            fix="leave out --resume",
-        )
-    earlier = json.loads(described.read_text())
-    for name, now in (("recipe_identity", recipe.identity()), ("manifest_hash", manifest.hash)):
-        if earlier[name] != now:
-            raise RecipeError(
-                f"{output} was started with another {name.split('_')[0]}",
-                expected=f"{name} {earlier[name][:12]}",
-                got=now[:12],
-                fix="give the same recipe, --set values and data as at the start, or choose another -o",
-            )
-    return earlier
-
-
 def _report_nonfinite(
     record: RunRecord, step: int, batch: Batch, result: StepResult, in_a_row: int, allowed: int
 ) -> None:
@@ -245,6 +214,5 @@ def _report_nonfinite(
             f"{in_a_row} steps in a row were not finite",
             expected="finite losses and gradients",
             got=f"non-finite at step {step}; examples: {', '.join(guilty[:8])}",
-            fix="lower optimizer.encoder_learning_rate, raise optimizer.warmup_steps, or look at those examples; "
-            "then --resume continues from the last checkpoint",
+            fix="look at those examples; or start anew with another -o and a lower optimizer.encoder_learning_rate",
         )

@@ -88,7 +88,7 @@ def pretrain_lm(
         raise ManifestError(
             "too little text to pretrain on", expected="at least two .txt files", got=str(len(texts)), fix="pass more"
         )
-    with atomic_output(output, overwrite=overwrite) as temporary:
+    with atomic_output(output, overwrite=overwrite, folder_with="pretraining.json") as temporary:
         contents = [_read(path) for path in texts]
         asked = [f"{instruction}\n{answer}" for instruction, answer in instructions]
         tokenizer = _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary)

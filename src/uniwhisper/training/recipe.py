@@ -29,8 +29,9 @@ class ModelConfig:
     """What is trained, and what it starts from."""
 
     start: str | None
-    """Checkpoint the encoder starts from: a folder, an OpenAI `.pt`, a hub id, or `default` for the packaged model; its
-    adapter too if it has one that fits. None: random weights of `encoder_size`."""
+    """Checkpoint the encoder starts from: a folder, an OpenAI `.pt`, a hub id, or `default` for the packaged model.
+    From a UniWhisper folder the adapter too, if it was trained with the same language model. None: random weights of
+    `encoder_size`."""
     encoder_size: str | None
     """Whisper size of a random encoder; None when `start` is given."""
     language_model: str | None
@@ -82,6 +83,8 @@ class OptimizerConfig:
         for name in ("encoder_learning_rate", "adapter_learning_rate", "weight_decay"):
             require(getattr(self, name) >= 0, f"optimizer.{name}", "a number >= 0", getattr(self, name))
         require(self.warmup_steps >= 0, "optimizer.warmup_steps", "an integer >= 0", self.warmup_steps)
+        for name in ("beta1", "beta2"):
+            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "from 0 to below 1", getattr(self, name))
         require(0 <= self.final_fraction <= 1, "optimizer.final_fraction", "within 0…1", self.final_fraction)
         require(self.gradient_clip_norm > 0, "optimizer.gradient_clip_norm", "a number > 0", self.gradient_clip_norm)
 
@@ -98,7 +101,9 @@ class LoopConfig:
     micro_batches: int = 1
     """Parts a step's batch is cut into to fit memory; the result is the same up to rounding."""
     log_every_steps: int = 20
+    """Optimizer steps that a line of the metrics covers."""
     checkpoint_every_steps: int = 1000
+    """A multiple of `log_every_steps`: a resumed run then logs the very averages of an uninterrupted one."""
     validate_every_steps: int | None = None
     """Optimizer steps between losses on held-out clips; None: never."""
     max_nonfinite_steps: int = 5
@@ -112,6 +117,12 @@ class LoopConfig:
             require(getattr(self, name) in allowed, f"loop.{name}", " or ".join(allowed), getattr(self, name))
         for name in ("micro_batches", "log_every_steps", "checkpoint_every_steps", "max_nonfinite_steps"):
             require(getattr(self, name) >= 1, f"loop.{name}", "an integer >= 1", getattr(self, name))
+        require(
+            self.checkpoint_every_steps % self.log_every_steps == 0,
+            "loop.checkpoint_every_steps",
+            f"a multiple of loop.log_every_steps ({self.log_every_steps})",
+            self.checkpoint_every_steps,
+        )
         for name in ("validate_every_steps", "workers"):
             value = getattr(self, name)
             smallest = 1 if name == "validate_every_steps" else 0

@@ -1,12 +1,15 @@
 """What a run says while it runs: JSON lines, a progress line, TensorBoard if installed, a plot at the end."""
 
 import json
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from uniwhisper.core.files import atomic_output
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -27,9 +30,9 @@ class LossAverage:
         """Mean nats per answer token of each domain seen since the start."""
         return {domain: self.sums[domain] / self.tokens[domain] for domain in sorted(self.sums)}
 
-    def overall(self) -> float:
-        """Mean nats per answer token over everything seen since the start."""
-        return sum(self.sums.values()) / max(1, sum(self.tokens.values()))
+    def overall(self) -> float | None:
+        """Mean nats per answer token over everything seen since the start; None if every step was skipped."""
+        return sum(self.sums.values()) / sum(self.tokens.values()) if self.tokens else None
 
 
 class RunRecord:
@@ -41,7 +44,8 @@ class RunRecord:
     def __init__(self, folder: Path, *, start_step: int, steps: int, console: Console) -> None:
         self.path = folder / METRICS_NAME
         kept = [line for line in read_metrics(folder) if line["step"] <= start_step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with atomic_output(self.path, overwrite=True) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.file = self.path.open("a")
         self.board = _tensorboard(folder)
         self.console = console
@@ -70,11 +74,12 @@ class RunRecord:
         self.progress.update(self.task, completed=step)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line; flushed, so that a killed run keeps what it said."""
-        self.file.write(json.dumps(line) + "\n")
+        """Append one line, what is not finite as null; flushed, so that a killed run keeps what it said."""
+        line = {name: None if _not_finite(value) else value for name, value in line.items()}
+        self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
         domains = "  ".join(f"{domain} {loss:.3f}" for domain, loss in line.get("loss_by_domain", {}).items())
-        if "audio_seconds_per_second" in line:
+        if line.get("loss") is not None:
             self.progress.update(
                 self.task,
                 figures=f"loss {line['loss']:.3f}  {domains}  {line['audio_seconds_per_second']:,.0f} audio s/s",
@@ -136,6 +141,10 @@ def plot_metrics(folder: Path) -> Path | None:
     path = folder / "loss.png"
     figure.savefig(path, dpi=120)
     return path
+
+
+def _not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _tensorboard(folder: Path) -> Any:

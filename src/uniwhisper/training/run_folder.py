@@ -1,0 +1,75 @@
+"""The run folder: may this run start there, or go on there, and with what was it started."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from uniwhisper.core.errors import OutputError, RecipeError
+from uniwhisper.core.files import check_output
+from uniwhisper.core.provenance import provenance
+from uniwhisper.data.manifest import Manifest
+from uniwhisper.training.checkpoint import write_json
+from uniwhisper.training.recipe import Recipe
+
+
+def open_run_folder(recipe: Recipe, manifest: Manifest, output: Path, *, resume: bool) -> dict[str, Any]:
+    """Check the run folder; returns what `run.json` holds about how the run was started."""
+    described = output / "run.json"
+    if not resume:
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+            raise OutputError(
+                f"{output} is not empty",
+                expected="a new or empty run folder",
+                got="an earlier run" if described.is_file() else "a folder with files" if output.is_dir() else "a file",
+                fix="add --resume to continue that run" if described.is_file() else "choose another -o",
+            )
+        check_output(output, overwrite=True, folder_with="run.json")
+        return {
+            "recipe": recipe.to_json(),
+            "recipe_identity": recipe.identity(),
+            "manifest_hash": manifest.hash,
+            "provenance": provenance(),
+        }
+    if not described.is_file():
+        raise RecipeError(
+            f"nothing to resume in {output}",
+            expected="run.json of an earlier run",
+            got="none",
+            fix="leave out --resume",
+        )
+    try:
+        earlier = json.loads(described.read_text())
+        missing = {"recipe_identity", "manifest_hash", "language_model_identity", "provenance"} - set(earlier)
+        if missing:
+            raise ValueError(f"no {', '.join(sorted(missing))}")
+    except (OSError, ValueError, TypeError) as error:
+        raise RecipeError(
+            f"{described} cannot be read", expected="what training wrote there", got=str(error), fix="choose another -o"
+        ) from None
+    for name, now in (("recipe_identity", recipe.identity()), ("manifest_hash", manifest.hash)):
+        if earlier[name] != now:
+            raise RecipeError(
+                f"{output} was started with another {name.split('_')[0]}",
+                expected=f"{name} {earlier[name][:12]}",
+                got=now[:12],
+                fix="give the same recipe, --set values and data as at the start, or choose another -o",
+            )
+    return earlier
+
+
+def write_start(output: Path, start_of_run: dict[str, Any], language_model_identity: str) -> None:
+    """Write `run.json` into the run folder, which is made if absent.
+
+    Raises:
+        RecipeError: the run was started with another language model.
+    """
+    earlier = start_of_run.setdefault("language_model_identity", language_model_identity)
+    if earlier != language_model_identity:
+        raise RecipeError(
+            f"{output} was started with another language model",
+            expected=f"weights {earlier[:12]}",
+            got=f"weights {language_model_identity[:12]}",
+            fix="put the language model back that the run was started with, or choose another -o",
+        )
+    output.mkdir(exist_ok=True)
+    write_json(output / "run.json", start_of_run)

@@ -1,0 +1,141 @@
+"""Output files and folders: whole or not at all, and never in the place of something that is not ours."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from uniwhisper.core.errors import OutputError
+from uniwhisper.core.files import atomic_output, check_output
+
+
+def write_file(path: Path, *, overwrite: bool = False, text: str = "new") -> None:
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text)
+
+
+def write_folder(path: Path, *, overwrite: bool = False, files: tuple[str, ...] = ("ours.json",)) -> None:
+    with atomic_output(path, overwrite=overwrite, folder_with="ours.json") as temporary:
+        temporary.mkdir()
+        for name in files:
+            (temporary / name).write_text("new")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def theirs(tmp_path) -> Path:
+    """A folder of the user's."""
+    folder = tmp_path / "theirs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "thesis.txt").write_text("years of work")
+    return folder
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_a_folder_of_somebody_else_is_never_replaced(theirs, write, overwrite):
+    for path in (theirs, theirs / "sub"):
+        with pytest.raises(OutputError):
+            write(path, overwrite=overwrite)
+    assert contents(theirs.parent) == {"theirs/sub/thesis.txt": "years of work"}
+
+
+def test_a_folder_that_came_while_the_output_was_computed_is_not_replaced(tmp_path):
+    output = tmp_path / "out"
+    with (
+        pytest.raises(OutputError, match="not replaced"),
+        atomic_output(output, overwrite=True, folder_with="ours.json") as temporary,
+    ):
+        temporary.mkdir()
+        (temporary / "ours.json").write_text("new")
+        output.mkdir()
+        (output / "thesis.txt").write_text("years of work")
+    assert contents(tmp_path) == {"out/thesis.txt": "years of work"}
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match="not replaced"):
+        write_folder(tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_our_own_output_is_replaced_when_asked(tmp_path):
+    write_file(tmp_path / "file", text="old")
+    with pytest.raises(OutputError, match="--overwrite"):
+        write_file(tmp_path / "file")
+    write_file(tmp_path / "file", overwrite=True)
+    write_folder(tmp_path / "folder", files=("ours.json", "old.txt"))
+    with pytest.raises(OutputError, match="--overwrite"):
+        write_folder(tmp_path / "folder")
+    write_folder(tmp_path / "folder", overwrite=True)
+    (tmp_path / "empty").mkdir()
+    write_folder(tmp_path / "empty", overwrite=True)
+    assert contents(tmp_path) == {"file": "new", "folder/ours.json": "new", "empty/ours.json": "new"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "folder"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", [".", "..", "sub/..", "/"])
+def test_a_path_without_a_name_is_refused(theirs, monkeypatch, name, overwrite):
+    monkeypatch.chdir(theirs)
+    for folder_with in (None, "ours.json"):
+        with pytest.raises(OutputError, match="no output path"):
+            check_output(Path(name), overwrite=overwrite, folder_with=folder_with)
+    assert contents(theirs) == {"sub/thesis.txt": "years of work"}
+
+
+def test_links(tmp_path):
+    (tmp_path / "to_nowhere").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "to_ours").symlink_to(tmp_path / "ours")
+    write_folder(tmp_path / "ours")
+    for write, name in ((write_file, "to_nowhere"), (write_folder, "to_nowhere"), (write_folder, "to_ours")):
+        for overwrite in (False, True):
+            with pytest.raises(OutputError):
+                write(tmp_path / name, overwrite=overwrite)
+    assert (tmp_path / "to_nowhere").is_symlink() and (tmp_path / "to_ours").is_symlink()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="something else"):
+        write_file(tmp_path / "pipe", overwrite=True)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_name_the_file_system_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(OutputError, match="cannot write"):
+        check_output(tmp_path / ("x" * 300), overwrite=False)
+
+
+@pytest.mark.parametrize("files", [(), ("other.json",)])
+def test_a_block_that_writes_nothing_of_ours_keeps_the_old(tmp_path, files):
+    write_folder(tmp_path / "out", files=("ours.json", "old.txt"))
+    with pytest.raises(RuntimeError, match="nothing was written"):
+        write_folder(tmp_path / "out", overwrite=True, files=files)
+    assert set(contents(tmp_path)) == {"out/ours.json", "out/old.txt"}
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, ValueError])
+def test_a_block_that_ends_early_leaves_nothing(tmp_path, ending):
+    write_file(tmp_path / "old", text="old")
+    for path in (tmp_path / "old", tmp_path / "a" / "b" / "new"):
+        with pytest.raises(ending), atomic_output(path, overwrite=True) as temporary:
+            temporary.write_text("half")
+            raise ending
+    assert contents(tmp_path) == {"old": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_folders_made_for_an_output_stay_where_somebody_uses_them(tmp_path):
+    with pytest.raises(ValueError), atomic_output(tmp_path / "a" / "b" / "new", overwrite=False):
+        (tmp_path / "a" / "theirs.txt").write_text("mine")
+        raise ValueError
+    assert contents(tmp_path) == {"a/theirs.txt": "mine"}
+    assert not (tmp_path / "a" / "b").exists()
+    write_file(tmp_path / "a" / "b" / "new")
+    assert contents(tmp_path) == {"a/theirs.txt": "mine", "a/b/new": "new"}
