@@ -101,7 +101,7 @@ def page(table: "EmbeddingTable", folder: Path, model: str) -> str:
     page = Page(
         "Your recordings, as UniWhisper hears them",
         summary=f"{count} {'file' if count == 1 else 'files'}, {seconds / 60:.1f} minutes of audio, each turned into "
-        f"one vector of {table.vectors.shape[1]} numbers by {model}."
+        f"one vector of {table.vectors.shape[1]} numbers by the model {model}."
         + (f" {len(table.failures)} more could not be read." if table.failures else ""),
     )
     if count == 1:
