@@ -82,8 +82,8 @@ class WhisperEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width)
         self.apply(_initialise)
-        # With PyTorch's scale the stem's output is a fifteenth of the positions, and 99 % of what frames vary by is
-        # where they stand; this brings sound and positions to like size.
+        # With PyTorch's scale the positions drown the stem's output, and nearly all that frames vary by is where they
+        # stand; this brings sound and positions to like size.
         with torch.no_grad():
             self.conv2.weight.mul_(STEM_GAIN)
 
