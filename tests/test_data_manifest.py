@@ -220,16 +220,14 @@ def test_a_killed_prepare_leaves_no_manifest(corpora, tmp_path):
     code = f"""
 import time
 from pathlib import Path
-from uniwhisper.data.manifest import Record
+import uniwhisper.data.manifest_writer as writer
 from uniwhisper.data.prepare import prepare
-line, written = Record.line, []
-def slow(self):
-    written.append(self.id)
-    if len(written) > 20:  # 12 lines for the hash, then those of the file
-        print("writing", flush=True)
-        time.sleep(60)
-    return line(self)
-Record.line = slow
+def slow(source, target):
+    target.write(source.read(100))
+    target.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+writer.copyfileobj = slow
 prepare(Path({str(corpora)!r}), Path({str(tmp_path / "out")!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
