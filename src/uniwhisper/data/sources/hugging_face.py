@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from uniwhisper.core.errors import ManifestError
@@ -76,18 +77,29 @@ def _arrow_rows(store: Store, name: str, columns: Mapping[str, str], on_problem:
         for batch in stream:
             labels = batch.drop_columns([audio]).to_pylist()
             cells = batch.column(audio)
+            addresses = _addresses(cells)
             for index in range(batch.num_rows):
                 try:
                     clip = _row_clip(name, row, cells[index], labels[index], fields, columns)
                     if clip.size is not None:
-                        address = _bytes_of(cells[index]).as_buffer().address - whole.address
-                        if not 0 <= address <= whole.size - clip.size:
+                        offset = int(addresses[index]) - whole.address
+                        if not 0 <= offset <= whole.size - clip.size:
                             raise problem(name, expected="uncompressed Arrow", got="compressed", fix=_WRITE_AGAIN)
-                        clip = SourceClip(clip.key, name, clip.fields, offset=address, size=clip.size)
+                        clip = SourceClip(clip.key, name, clip.fields, offset=offset, size=clip.size)
                     yield clip
                 except ManifestError as error:
                     on_problem(error)
                 row += 1
+
+
+def _addresses(cells: pa.Array) -> np.ndarray:
+    """(rows,) int64: where in memory the bytes of each cell begin."""
+    contents = cells.field("bytes") if pa.types.is_struct(cells.type) else cells
+    kind = np.int64 if pa.types.is_large_binary(contents.type) else np.int32
+    _, offsets, data = contents.buffers()
+    first = contents.offset + (cells.offset if contents is not cells else 0)
+    starts = np.frombuffer(offsets, kind)[first : first + len(cells)].astype(np.int64)
+    return starts + (0 if data is None else data.address)
 
 
 def _parquet_rows(store: Store, name: str, columns: Mapping[str, str], on_problem: OnProblem) -> Iterator[SourceClip]:
