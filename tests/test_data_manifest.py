@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from toy_corpora import MUSIC, SOUND, clip, wav, write_corpus, write_tar, write_three_corpora
+from toy_corpora import MUSIC, SOUND, SPEECH, clip, wav, write_corpus, write_tar, write_three_corpora
 from uniwhisper.core.errors import ManifestError, OutputError
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
@@ -159,6 +159,18 @@ def test_an_unknown_label_is_an_error(tmp_path):
     write_corpus(tmp_path / "notes" / "c", MUSIC, wrong_note)
     with pytest.raises(ManifestError, match="H4"):
         prepare(tmp_path / "notes", tmp_path / "out")
+
+
+def test_ranges_mean_the_same_after_a_manifest_was_written_and_read(tmp_path):
+    """JSON with sorted keys puts `adult` before `child`; a child of six stays one."""
+    ages = {"child": 12, "teenager": 19, "young adult": 35, "adult": 59, "senior": None}
+    known = {**SPEECH, "tasks": {"age_group": {"field": "age", "ranges": ages}}}
+    parts = [clip(str(age), {"age": age}, 0.1) for age in (6, 12, 13, 30, 59, 60)]
+    write_corpus(tmp_path / "in" / "c", known, [member for part in parts for member in part])
+    prepare(tmp_path / "in", tmp_path / "out")
+    manifest = Manifest.read(tmp_path / "out")
+    found = {r.fields["age"]: manifest.corpora["c"].answers(r.id, r.fields)["age_group"] for r in manifest.records}
+    assert found == {6: "child", 12: "child", 13: "teenager", 30: "young adult", 59: "adult", 60: "senior"}
 
 
 def test_the_same_key_in_two_tars_of_a_corpus_is_refused(tmp_path):
