@@ -278,11 +278,11 @@ def test_a_recipe_that_nothing_is_recorded_about_asks_for_its_text(tmp_path):
 
 def test_every_recipe_of_the_table_is_lhotses():
     from uniwhisper.data.corpora import parse_description
-    from uniwhisper.data.named import _described, _table, lhotse_recipes
+    from uniwhisper.data.named import describe_recipe, described_recipes, lhotse_recipes
 
-    assert set(_table()) <= set(lhotse_recipes())
-    for name in _table():
-        assert parse_description(_described(name), name=name).tasks
+    assert set(described_recipes()) <= set(lhotse_recipes())
+    for name in described_recipes():
+        assert parse_description(describe_recipe(name), name=name).tasks
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """`uniwhisper data`: from folders of recordings to a checked training set."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uniwhisper.cli.data_plan import plan
+
 if TYPE_CHECKING:
-    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.corpora import CorpusDescription
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Prepare and check training data.")
 
@@ -16,63 +20,87 @@ def data() -> None:
     """Prepare and check training data."""
 
 
+app.command()(plan)
+
+
 @app.command()
 def prepare(
-    folder: Annotated[Path, typer.Argument(show_default=False, help="Folder with one folder of tars per corpus.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="Folder for manifest.jsonl.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|NAME",
+            show_default=False,
+            help="Folder (or URL) with a folder per corpus; with --root, the name of a published corpus.",
+        ),
     ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help="Folder for manifest.jsonl. [default: prepared/NAME]"),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where the corpus NAME lies, as it was downloaded and unpacked.")
+    ] = None,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="Split to take; may be repeated. [default: those named train…, else all]"),
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad clips out and name them, instead of stopping at the first.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Decode and check every clip of FOLDER/<corpus>/*.tar, and write the manifest that training reads.
+    """Decode and check every clip of a corpus or of a folder of corpora, and write the manifest that training reads.
 
-    A corpus that is not shipped is described by a corpus.json in its folder.
+    A corpus in FOLDER holds tars, a table (metadata.csv, .tsv, .jsonl) with audio, Parquet or Arrow files of a Hugging
+    Face dataset, or Lhotse's manifests or Shar. One that is not shipped is described by a corpus.json in its folder.
+    With --root, NAME is one of the published corpora or of Lhotse's recipes; a wrong name lists them.
 
     Exit status 0: all good. 1: bad clips were left out, the manifest holds the rest. 2: nothing is written.
     """
     from uniwhisper.cli.output import note, print_json
-    from uniwhisper.data.manifest import MANIFEST_NAME
-    from uniwhisper.data.prepare import prepare as run
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.named import prepare_named
+    from uniwhisper.data.prepare import prepare_folder
 
+    if output is None:
+        if root is None:
+            raise typer.BadParameter("name a folder for the manifest", param_hint="-o")
+        output = Path("prepared") / source
     with _progress("checking clips") as progress:
-        manifest = run(folder, output, skip_bad=skip_bad, overwrite=overwrite, progress=progress)
-    path = output / MANIFEST_NAME
-    summary = _summary(manifest)
+        written, notes = (prepare_folder if root is None else partial(prepare_named, source))(
+            source if root is None else root, output, splits=splits, skip_bad=skip_bad, overwrite=overwrite,
+            progress=progress,
+        )  # fmt: skip
+    summary = _summary(written.counts, Manifest.read_corpora(written.path))
     if as_json:
-        print_json({"manifest": str(path), "hash": manifest.hash, "corpora": summary, "skipped": manifest.skipped})
+        facts = {"manifest": str(written.path), "hash": written.hash, "corpora": summary, "notes": notes}
+        print_json({**facts, "skipped": written.skipped})
     else:
         _print_table(summary)
-        typer.echo(f"{path}  {len(manifest.records):,} clips, hash {manifest.hash[:16]}")
-    for line in manifest.skipped:
+        clips = sum(row["clips"] for row in summary)
+        typer.echo(f"{written.path}  {clips:,} clips, hash {written.hash[:16]}")
+    for line in notes:
+        note(line)
+    for line in written.skipped:
         note(f"left out: {line}")
-    if manifest.skipped:
-        note(f"{len(manifest.skipped)} left out of {len(manifest.skipped) + len(manifest.records)}")
+    if written.skipped:
+        clips = sum(row["clips"] for row in summary)
+        note(f"{len(written.skipped)} left out of {len(written.skipped) + clips}")
         raise typer.Exit(1)
 
 
-@app.command()
-def tasks() -> None:
-    """Print every task with an example, and what augmentation does to its answer: docs/tasks.md."""
-    from uniwhisper.data.tasks_page import tasks_page
-
-    typer.echo(tasks_page(), nl=False)
-
-
-def _summary(manifest: "Manifest") -> list[dict[str, Any]]:
+def _summary(counts: Mapping[str, Any], corpora: "Mapping[str, CorpusDescription]") -> list[dict[str, Any]]:
     return [
         {
             "corpus": name,
-            "clips": counts["clips"],
-            "hours": counts["hours"],
-            "domain": manifest.corpora[name].domain,
-            "tasks": list(manifest.corpora[name].tasks),
-            "licence": manifest.corpora[name].licence,
+            "clips": count["clips"],
+            "hours": count["hours"],
+            "domain": corpora[name].domain,
+            "tasks": list(corpora[name].tasks),
+            "licence": corpora[name].licence,
         }
-        for name, counts in manifest.counts.items()
+        for name, count in counts.items()
     ]
 
 

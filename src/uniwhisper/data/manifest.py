@@ -151,6 +151,17 @@ class Manifest:
             )
         return manifest
 
+    @staticmethod
+    def read_corpora(path: Path) -> dict[str, CorpusDescription]:
+        """Descriptions of a manifest's corpora; its records are not read.
+
+        Raises:
+            ManifestError: as `read`, about the first line.
+        """
+        with Path(path).open(encoding="utf-8") as file:
+            header = _header(path, file.readline())
+        return {name: parse_description(value, name=name) for name, value in header["corpora"].items()}
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 over corpora and records: the identity of this training set."""

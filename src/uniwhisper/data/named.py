@@ -103,7 +103,7 @@ def _open(name: str, root: Root, splits: Sequence[str] | None, on_problem: OnPro
         )
     with TemporaryDirectory(prefix="uniwhisper-lhotse-") as temporary:
         manifests = _run_recipe(name, Path(root), Path(temporary))
-        corpus = Corpus(name, "", parse_description(_described(name), name=name), ())
+        corpus = Corpus(name, "", parse_description(describe_recipe(name), name=name), ())
         corpus.clips = lhotse_clips(Store(root), manifests, splits=splits, notes=corpus.notes, on_problem=on_problem)
         yield corpus
 
@@ -111,7 +111,9 @@ def _open(name: str, root: Root, splits: Sequence[str] | None, on_problem: OnPro
 def _run_recipe(name: str, root: Path, output: Path) -> list[Path]:
     """Let Lhotse write its manifests of the corpus at `root`; the files that hold recordings or cuts."""
     recipe = getattr(_lhotse_module(), _PREFIX + name)
-    folders = {argument: root / place for argument, place in _table().get(name, {}).get("folders", {}).items()}
+    folders = {
+        argument: root / place for argument, place in described_recipes().get(name, {}).get("folders", {}).items()
+    }
     arguments = inspect.signature(recipe).parameters
     needed = [key for key, parameter in arguments.items() if parameter.default is inspect.Parameter.empty]
     open_arguments = [key for key in needed if key not in folders and key not in _OUTPUTS]
@@ -140,8 +142,9 @@ def _run_recipe(name: str, root: Path, output: Path) -> list[Path]:
     return with_cuts or found
 
 
-def _described(name: str) -> dict[str, Any]:
-    entry = _table().get(name)
+def describe_recipe(name: str) -> dict[str, Any]:
+    """Description of a recipe's corpus, in the form of corpora.json."""
+    entry = described_recipes().get(name)
     if entry is None:
         licence = f"not recorded here: see lhotse/recipes/{name}.py"
         return {"domain": "speech", "licence": licence, "tasks": {"transcription": {"field": "text"}}}
@@ -149,7 +152,8 @@ def _described(name: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _table() -> Mapping[str, Any]:
+def described_recipes() -> Mapping[str, Any]:
+    """Lhotse's recipes whose licence and tasks are recorded here, by name."""
     text = files("uniwhisper.data").joinpath("lhotse_recipes.json").read_text(encoding="utf-8")
     return json.loads(text)["recipes"]
 

@@ -68,6 +68,23 @@ def prepare(
         ManifestError: no corpus, an undescribed corpus, or (without `skip_bad`) the first bad clip.
         OutputError: the manifest exists and `overwrite` is False, or it cannot be written.
     """
+    written, _ = prepare_folder(
+        folder, output, skip_bad=skip_bad, overwrite=overwrite, splits=splits, workers=workers, progress=progress
+    )
+    return Manifest.read(written.path)
+
+
+def prepare_folder(
+    folder: Root,
+    output: Path,
+    *,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    splits: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Written, list[str]]:
+    """As `prepare`, without reading the manifest back: what was written, and what was left out on purpose."""
     check_output(Path(output) / MANIFEST_NAME, overwrite=overwrite)
     problems: list[ManifestError] = []
     on_problem = problems.append if skip_bad else raise_problem
@@ -76,7 +93,7 @@ def prepare(
         folder, corpora, output, problems=problems, on_problem=on_problem, overwrite=overwrite, workers=workers,
         progress=progress,
     )  # fmt: skip
-    return Manifest.read(written.path)
+    return written, [f"{corpus.name}: {line}" for corpus in corpora for line in corpus.notes]
 
 
 def write_corpora(
