@@ -1,18 +1,16 @@
 """Draws and batches are a function of (seed, manifests, step): not of ranks, workers, or where a run began."""
 
-import io
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toy_corpora import MUSIC, SPEECH, Letters, clip, write_corpus, write_tar, write_three_corpora
+from toy_corpora import MUSIC, SPEECH, Letters, clip, write_corpus, write_three_corpora
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.identity import content_fold
 from uniwhisper.data.batch import Batch
@@ -21,7 +19,6 @@ from uniwhisper.data.decoded import EncodedReader
 from uniwhisper.data.loader import StepDataset, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
-from uniwhisper.data.overlap import find_overlap
 from uniwhisper.data.prepare import prepare
 
 CONFIG = DataConfig(clips_per_step=6, max_seconds=0.8, group_steps=4, holdout_folds=8)
@@ -313,23 +310,3 @@ def test_splitting_keeps_every_example_and_trims_padding(manifest):
         assert sum(piece.audio_seconds for piece in pieces) == pytest.approx(batch.audio_seconds)
     moved = batch.to("cpu")
     assert rows(moved) == rows(batch)
-
-
-def test_overlap_finds_the_same_file_and_the_same_sound(manifest, tmp_path):
-    """A copy under another name, the same samples in another container, and one that only has the same length."""
-    reader = EncodedReader(manifest)
-    copied, rewrapped, alike = manifest.records[3], manifest.records[30], manifest.records[60]
-    flac = io.BytesIO()
-    soundfile.write(flac, reader.read(rewrapped), 16_000, format="FLAC", subtype="PCM_16")
-    other = io.BytesIO()
-    soundfile.write(other, reader.read(alike)[::-1] * 0.5, 16_000, format="WAV", subtype="PCM_16")
-    members = [
-        ("one.wav", manifest.audio_bytes(copied)), ("one.json", b"{}"),
-        ("two.flac", flac.getvalue()), ("two.json", b"{}"),
-        ("three.wav", other.getvalue()), ("three.json", b"{}"),
-    ]  # fmt: skip
-    found = find_overlap(manifest, [write_tar(tmp_path / "eval.tar", members)])
-    assert {(match.key, match.training_id, match.by) for match in found} == {
-        ("one", copied.id, "file"),
-        ("two", rewrapped.id, "sound"),
-    }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uniwhisper.cli.data_overlap import overlap
 from uniwhisper.cli.data_plan import plan
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def data() -> None:
 
 
 app.command()(plan)
+app.command()(overlap)
 
 
 @app.command()
@@ -58,7 +60,7 @@ def prepare(
 
     Exit status 0: all good. 1: bad clips were left out, the manifest holds the rest. 2: nothing is written.
     """
-    from uniwhisper.cli.output import note, print_json
+    from uniwhisper.cli.output import clip_progress, note, print_json
     from uniwhisper.data.manifest import Manifest
     from uniwhisper.data.named import prepare_named
     from uniwhisper.data.prepare import prepare_folder
@@ -67,7 +69,7 @@ def prepare(
         if root is None:
             raise typer.BadParameter("name a folder for the manifest", param_hint="-o")
         output = Path("prepared") / source
-    with _progress("checking clips") as progress:
+    with clip_progress("checking clips") as progress:
         written, notes = (prepare_folder if root is None else partial(prepare_named, source))(
             source if root is None else root, output, splits=splits, skip_bad=skip_bad, overwrite=overwrite,
             progress=progress,
@@ -122,27 +124,3 @@ def _print_table(summary: list[dict[str, Any]]) -> None:
     table.add_section()
     table.add_row("all", f"{clips:,}", f"{hours:.2f}")
     Console().print(table)
-
-
-def _progress(label: str):
-    """A bar on stderr, if that is a terminal; gives a function of (clips done, in all)."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def bar():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        from uniwhisper.cli.output import stderr_console
-
-        console = stderr_console()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(label, total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
-
-    return bar()
