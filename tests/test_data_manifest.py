@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from toy_corpora import MUSIC, SOUND, SPEECH, clip, wav, write_corpus, write_tar, write_three_corpora
 from uniwhisper.core.errors import ManifestError, OutputError
 from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.manifest_writer import ManifestWriter
+from uniwhisper.data.merge import merge
 from uniwhisper.data.prepare import prepare
 
 
@@ -298,3 +300,52 @@ def test_the_command_counts_what_it_skipped(tmp_path):
     assert done.exit_code == 1
     assert "broken.json" in done.stderr
     assert "1 left out of 2" in done.stderr
+
+
+def test_manifests_prepared_apart_are_merged_and_their_audio_found(tmp_path):
+    write_corpus(tmp_path / "a" / "x" / "one", SOUND, clip("k", {"label": "rain"}, 0.1))
+    write_corpus(tmp_path / "a" / "two", MUSIC, clip("k", {"label": "flute", "note": "C4"}, 0.2))
+    first, second = prepare(tmp_path / "a" / "x", tmp_path / "p1"), prepare(tmp_path / "a", tmp_path / "p2")
+    done = invoke("merge", tmp_path / "p1", tmp_path / "p2", "-o", tmp_path / "all")
+    assert done.exit_code == 0, done.output
+    manifest = Manifest.read(tmp_path / "all")
+    assert [record.archive for record in manifest.records] == ["x/one/shard-000000.tar", "two/shard-000000.tar"]
+    originals = [*zip([first] * 1, first.records, strict=True), *zip([second] * 1, second.records, strict=True)]
+    for record, (source, original) in zip(manifest.records, originals, strict=True):
+        assert manifest.audio_bytes(record) == source.audio_bytes(original)
+    with pytest.raises(ManifestError, match="one/k"):
+        merge([tmp_path / "p1", tmp_path / "p1"], tmp_path / "twice")
+    write_corpus(tmp_path / "b" / "one", {**SOUND, "licence": "CC BY"}, clip("other", {"label": "rain"}, 0.1))
+    prepare(tmp_path / "b", tmp_path / "p3")
+    with pytest.raises(ManifestError, match="corpus one"):
+        merge([tmp_path / "p1", tmp_path / "p3"], tmp_path / "differing")
+
+
+def test_an_unknown_task_in_a_manifest_is_named(prepared):
+    def unknown(header):
+        corpora = header["corpora"]
+        return {**header, "corpora": {**corpora, "talk": {**corpora["talk"], "tasks": {"smell": {"field": "x"}}}}}
+
+    path = edit(prepared / "manifest.jsonl", 1, unknown)
+    with pytest.raises(ManifestError, match="corpus talk") as caught:
+        Manifest.read(path)
+    assert caught.value.got == "'smell'" and "transcription" in caught.value.expected
+
+
+def test_a_manifest_longer_than_memory_is_sorted_in_pieces(prepared, tmp_path):
+    """Pieces of three records give the file that one piece gives, in whatever order records come."""
+    manifest = Manifest.read(prepared)
+    with ManifestWriter(tmp_path / "sorted", manifest.corpora, manifest.root, piece_records=3) as writer:
+        for record in reversed(manifest.records):
+            writer.add(record)
+        written = writer.finish()
+    assert written.hash == manifest.hash and written.counts == manifest.counts
+    assert Manifest.read(tmp_path / "sorted").records == manifest.records
+    assert [path.name for path in (tmp_path / "sorted").iterdir()] == ["manifest.jsonl"]
+    with ManifestWriter(tmp_path / "twice", manifest.corpora, manifest.root, piece_records=3) as writer:
+        for record in [*manifest.records, manifest.records[5]]:
+            writer.add(record)
+        problems = []
+        written = writer.finish(on_problem=problems.append)
+    assert [problem.problem for problem in problems] == [manifest.records[5].id]
+    assert written.counts == manifest.counts and len(written.skipped) == 1

@@ -39,8 +39,16 @@ def scene(seed: int, seconds: float) -> np.ndarray:
 
 
 def flac(wave_S: np.ndarray) -> bytes:
+    return encoded(wave_S, "FLAC")
+
+
+def wav_of(wave_S: np.ndarray) -> bytes:
+    return encoded(wave_S, "WAV")
+
+
+def encoded(wave_S: np.ndarray, format_: str) -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, wave_S, 16_000, format="FLAC", subtype="PCM_16")
+    soundfile.write(buffer, np.rint(32_767 * wave_S).astype(np.int16), 16_000, format=format_, subtype="PCM_16")
     return buffer.getvalue()
 
 
@@ -67,12 +75,6 @@ def both(tmp_path) -> tuple[Manifest, Path]:
     ]
     archive = write_tar(tmp_path / "evaluation" / "set" / "e.tar", evaluation)
     return prepare(tmp_path / "in", tmp_path / "out"), archive.parent.parent
-
-
-def wav_of(wave_S: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave_S, 16_000, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
 
 
 def test_each_way_to_be_on_both_sides_is_found_and_nothing_else(both):

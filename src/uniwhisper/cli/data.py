@@ -92,6 +92,26 @@ def prepare(
         raise typer.Exit(1)
 
 
+@app.command()
+def merge(
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="PREPARED…", show_default=False, help="Folders written by `prepare`.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="Folder for manifest.jsonl.")
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")] = False,
+) -> None:
+    """Join manifests that were prepared apart into one to train on."""
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.merge import merge as run
+
+    written = run(manifests, output, overwrite=overwrite)
+    summary = _summary(written.counts, Manifest.read_corpora(written.path))
+    _print_table(summary)
+    typer.echo(f"{written.path}  {sum(row['clips'] for row in summary):,} clips, hash {written.hash[:16]}")
+
+
 def _summary(counts: Mapping[str, Any], corpora: "Mapping[str, CorpusDescription]") -> list[dict[str, Any]]:
     return [
         {
