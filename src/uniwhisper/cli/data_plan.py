@@ -7,7 +7,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from uniwhisper.data.plan import Cost, Plan, PlannedCorpus
+    from uniwhisper.data.corpus_plan import Cost, Plan, PlannedCorpus
 
 
 def plan(
@@ -30,7 +30,7 @@ def plan(
     Hours are as publishers state them. GPU-hours are computed from the number of parameters, not measured.
     """
     from uniwhisper.cli.output import print_json
-    from uniwhisper.data.plan import cost_of, make_plan
+    from uniwhisper.data.corpus_plan import cost_of, make_plan
 
     def made(permissive: bool) -> "Plan":
         return make_plan(
@@ -79,7 +79,7 @@ def _print(plan: "Plan", cost: "Cost | None", *, step_seconds: float, utilisatio
     from rich.console import Console
     from rich.text import Text
 
-    from uniwhisper.data.plan import H100_FLOPS
+    from uniwhisper.data.corpus_plan import H100_FLOPS
 
     console = Console(highlight=False)
     (_print_wide if console.width >= _WIDE else _print_narrow)(plan, console)

@@ -1,6 +1,6 @@
 """A plan: which corpora, how often each is drawn, and what that costs before a single hour was downloaded.
 
-Everything is arithmetic on `plan.json`. Hours are those that publishers state; cost is computed from the number of
+Everything is arithmetic on `corpus_plan.json`. Hours are those that publishers state; cost is computed from the number of
 parameters, not measured, and every assumption is an argument.
 """
 
@@ -178,4 +178,4 @@ def _filled_in(entry: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
-    return json.loads(files("uniwhisper.data").joinpath("plan.json").read_text(encoding="utf-8"))
+    return json.loads(files("uniwhisper.data").joinpath("corpus_plan.json").read_text(encoding="utf-8"))
