@@ -17,6 +17,7 @@ import numpy as np
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.identity import content_fold
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.data.answers import recording_name
 from uniwhisper.data.config import DataConfig
 from uniwhisper.data.instructions import Question, answers, ask, ask_pair, askable
 from uniwhisper.data.manifest import Manifest, Record
@@ -137,6 +138,8 @@ class Mixture:
     def _place(self, source: int, manifest: Manifest, record: Record) -> None:
         config = self.config
         found = answers(manifest, record)
+        if config.name_recordings:
+            found["recording"] = recording_name(record.sha256)
         whole = record.samples <= config.max_seconds * SAMPLE_RATE_HZ
         choices = tuple(askable(found, whole=whole))
         asked = {task.name for task, _ in choices}
