@@ -91,11 +91,6 @@ def recording_name(sha256: str) -> str:
     return " ".join(words_of_it)
 
 
-def join_pair(one: str, other: str) -> str:
-    """The answer for two sounds at once: alphabetical, so that the order says nothing."""
-    return " and ".join(sorted((one, other)))
-
-
 CLEANERS: dict[str, Callable[[str], str]] = {
     cleaner.__name__: cleaner for cleaner in (text, words, file_stem, sentence_case, note, note_octave_up)
 }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from uniwhisper.data.answer_formats import Value
 from uniwhisper.data.answers import SEMITONES_PER_OCTAVE, transpose
 from uniwhisper.data.config import AugmentConfig
 from uniwhisper.data.tasks import FORBID, RELABEL, Task
@@ -78,9 +79,9 @@ class Plan:
 
 
 def make_plan(
-    parts: Sequence[Part], task: Task, answer: str, stream: np.random.Generator, config: AugmentConfig
-) -> tuple[Plan, str]:
-    """What to do to these parts for a question of `task`, and the answer that is true of the result."""
+    parts: Sequence[Part], task: Task, value: Value, stream: np.random.Generator, config: AugmentConfig
+) -> tuple[Plan, Value]:
+    """What to do to these parts for a question of `task`, and the value that is true of the result."""
     # One coin per step, tossed in a fixed order: what a task forbids does not change which other steps happen.
     chances = [getattr(config, f"{name}_probability") for name in _STEPS]
     tosses = stream.random(len(_STEPS)) < chances
@@ -93,7 +94,7 @@ def make_plan(
     if "speed" in chosen and task.augment["speed"] == RELABEL:
         semitones = int(stream.integers(-config.speed_semitones, config.speed_semitones + 1))
         if 1 <= length / 2 ** (semitones / SEMITONES_PER_OCTAVE) < WINDOW_SAMPLES:
-            factor, answer = 2 ** (semitones / SEMITONES_PER_OCTAVE), transpose(answer, semitones)
+            factor, value = 2 ** (semitones / SEMITONES_PER_OCTAVE), transpose(value, semitones)
     elif "speed" in chosen:
         drawn = stream.uniform(*config.speed_range)
         factor = drawn if 1 <= length / drawn < WINDOW_SAMPLES else 1.0
@@ -129,7 +130,7 @@ def make_plan(
         room_db=stream.uniform(*config.room_db_range),
         band_hz=stream.uniform(*config.band_hz_range) if "band" in chosen else SAMPLE_RATE_HZ / 2,
     )
-    return plan, answer
+    return plan, value
 
 
 @dataclass(frozen=True, slots=True)

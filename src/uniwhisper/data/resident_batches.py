@@ -50,10 +50,10 @@ class PlanDataset(Dataset):
         stream = self._mixture.streams.stream("augment", step, slot)
         task = all_tasks()[draw.question.task]
         parts = self._parts(draw, stream)
-        plan, answer = make_plan(parts, task, draw.question.answer, stream, config.augment)
+        plan, value = make_plan(parts, task, draw.question.value, stream, config.augment)
         masking = config.augment if task.augment["mask"] != FORBID else NO_AUGMENTATION
         masks = draw_masks(plan.samples, config.mel_bins, stream, masking)
-        text = build(self._tokenizer, draw.question.instruction, answer)
+        text = build(self._tokenizer, draw.question.instruction, replace(draw.question, value=value).answer)
         return plan, Example(draw.id, draw.clip.record.domain, draw.question.task, _NOTHING, text, masks)
 
     def _parts(self, draw: Draw, stream: np.random.Generator) -> list[Part]:
