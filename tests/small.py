@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.data.instructions import ReadingText
+from uniwhisper.data.reading_text import ReadingText
 from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.config import EncoderConfig
 from uniwhisper.model.encoder import WhisperEncoder
@@ -45,7 +45,8 @@ def write_language_model(folder: Path) -> Path:
     pretrain_lm(
         list(texts.glob("*.txt")),
         ReadingText(
-            ("Write down what is said.",), (("What do you hear?", "a bell", ("a bell",)), ("What is this?", "rain", ("rain",)))
+            ("Write down what is said.",),
+            (("What do you hear?", "a bell", ("a bell",)), ("What is this?", "rain", ("rain",))),
         ),
         folder / "lm",
         recipe,

@@ -73,12 +73,72 @@ def transpose(name: str, semitones: int) -> str:
     return note_name(note_number(name) + semitones)
 
 
-_CODE_WORDS = (
-    "apple arm bag ball bank bed bell bird board boat book bottle box bread bridge brush cake camp card chair "
-    "church clock cloud coat corn cup desk door dress duck eye farm field fire fish floor flower foot garden glass "
-    "gold hair hand hat head hill horse house ice key king lake lamp leaf letter milk moon nose paper pen river road "
-    "roof rose"
-).split()
+_CODE_WORDS = [
+    "apple",
+    "arm",
+    "bag",
+    "ball",
+    "bank",
+    "bed",
+    "bell",
+    "bird",
+    "board",
+    "boat",
+    "book",
+    "bottle",
+    "box",
+    "bread",
+    "bridge",
+    "brush",
+    "cake",
+    "camp",
+    "card",
+    "chair",
+    "church",
+    "clock",
+    "cloud",
+    "coat",
+    "corn",
+    "cup",
+    "desk",
+    "door",
+    "dress",
+    "duck",
+    "eye",
+    "farm",
+    "field",
+    "fire",
+    "fish",
+    "floor",
+    "flower",
+    "foot",
+    "garden",
+    "glass",
+    "gold",
+    "hair",
+    "hand",
+    "hat",
+    "head",
+    "hill",
+    "horse",
+    "house",
+    "ice",
+    "key",
+    "king",
+    "lake",
+    "lamp",
+    "leaf",
+    "letter",
+    "milk",
+    "moon",
+    "nose",
+    "paper",
+    "pen",
+    "river",
+    "road",
+    "roof",
+    "rose",
+]
 
 
 def recording_name(sha256: str) -> str:

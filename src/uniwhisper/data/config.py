@@ -47,6 +47,10 @@ class AugmentConfig:
     """Time in which the echo falls by 60 dB."""
     room_db_range: tuple[float, float] = (-15.0, 0.0)
     """Power of the echo over that of the direct sound."""
+    background_probability: float = 0.0
+    """Another recording, quieter, behind the clip; allowed where noise is. Only for audio resident on a device."""
+    background_db_range: tuple[float, float] = (-20.0, -6.0)
+    """Power of the background over that of the clip, both where they sound."""
     band_probability: float = 0.0
     """Cut of everything above a frequency, as narrow-band recordings have it."""
     band_hz_range: tuple[float, float] = (2500.0, 7500.0)
@@ -62,11 +66,11 @@ class AugmentConfig:
     """Widest frequency mask."""
 
     def __post_init__(self) -> None:
-        for name in ("speed", "crop", "silence", "equalizer", "noise", "gain", "room", "band"):
+        for name in ("speed", "crop", "silence", "equalizer", "noise", "gain", "room", "band", "background"):
             value = getattr(self, f"{name}_probability")
             _require(_number(value) and 0 <= value <= 1, f"augment.{name}_probability", "from 0 to 1", value)
         for name in ("speed_range", "crop_keep_range", "noise_snr_db_range", "gain_db_range", "mix_db_range",
-                     "room_seconds_range", "room_db_range", "band_hz_range"):  # fmt: skip
+                     "room_seconds_range", "room_db_range", "band_hz_range", "background_db_range"):  # fmt: skip
             value = getattr(self, name)
             _require(_interval(value), f"augment.{name}", "two numbers, low <= high", value)
         _require(
@@ -151,6 +155,7 @@ NO_AUGMENTATION = AugmentConfig(
     gain_probability=0,
     room_probability=0,
     band_probability=0,
+    background_probability=0,
     time_masks=0,
     frequency_masks=0,
 )

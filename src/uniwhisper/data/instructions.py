@@ -1,14 +1,9 @@
 """From a record to what can be asked of it, and from a question to its words and answer."""
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from uniwhisper.data.answer_formats import Value, canonical, format_answer
-from uniwhisper.data.answers import recording_name
 from uniwhisper.data.manifest import Manifest, Record
 from uniwhisper.data.tasks import FORBID, OVERLAP, Task, all_tasks
 
@@ -42,56 +37,6 @@ def answers(manifest: Manifest, record: Record) -> dict[str, Value]:
 def corpus_licence(manifest: Manifest, corpus: str) -> str:
     """Licence of a corpus, as its description states it."""
     return manifest.corpora[corpus].licence
-
-
-@dataclass(frozen=True, slots=True)
-class ReadingText:
-    """What a small language model reads before it is frozen, so that it knows the form it will be asked in."""
-
-    copy_instructions: tuple[str, ...]
-    """Instructions that ask for the spoken words."""
-    questions: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """(instruction, answer, what there is to hear), all in words."""
-
-
-def no_reading_text() -> ReadingText:
-    """What is left where there is no prepared corpus: copying."""
-    return ReadingText(all_tasks()["transcription"].wordings, ())
-
-
-_PAIRS_PER_WORDING = 200
-_NAMES = 1000
-
-
-def reading_text(manifest: Manifest) -> ReadingText:
-    """Every wording with every answer that occurs, and pairs of answers, without transcripts; in a fixed order.
-
-    What people say stays out: a transcript that the language model has read could be recited instead of heard.
-    """
-    found: dict[str, set[str]] = defaultdict(set)
-    tasks, questions = all_tasks(), set()
-    for record in manifest.records:
-        for task, value in answers(manifest, record).items():
-            if task not in WHAT_IS_SAID:
-                found[task].add(format_answer(tasks[task], value))
-    for name in sorted(found):
-        questions |= {(wording, answer, (answer,)) for wording in tasks[name].wordings for answer in found[name]}
-    for record in manifest.records[:: max(1, len(manifest.records) // _NAMES)]:
-        name = recording_name(hashlib.sha256(record.sha256.encode()).hexdigest())  # of no recording there is
-        questions |= {(wording, name, (name,)) for wording in tasks["recording"].wordings}
-    generator = np.random.default_rng(0)
-    for task in tasks.values():
-        if task.made is None or task.made.arranged != OVERLAP or task.labelled:
-            continue
-        kinds = [sorted(found[base]) for base in task.made.of if len(found[base]) > 2]
-        for wording in range(len(task.wordings) if kinds else 0):
-            for _ in range(_PAIRS_PER_WORDING):
-                labels = kinds[generator.integers(len(kinds))]
-                one, other, absent = (labels[place] for place in generator.permutation(len(labels))[:3])
-                candidate = one if generator.random() < 0.5 else absent
-                question = ask_pair(task, wording, one, other, candidate=candidate)
-                questions.add((question.instruction, question.answer, (one, other)))
-    return ReadingText(tasks["transcription"].wordings, tuple(sorted(questions)))
 
 
 def askable(clip_answers: Iterable[str], *, whole: bool) -> list[tuple[Task, str]]:

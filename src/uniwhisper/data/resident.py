@@ -92,9 +92,7 @@ class ResidentAudio:
 
         # Cubic through four samples (Catmull & Rom, 1974); exactly the sample itself where t is 0.
         a, b, c, d = tap(-1), tap(0), tap(1), tap(2)
-        sound_BS = b + 0.5 * t_BS * (
-            c - a + t_BS * (2 * a - 5 * b + 4 * c - d + t_BS * (3 * (b - c) + d - a))
-        )
+        sound_BS = b + 0.5 * t_BS * (c - a + t_BS * (2 * a - 5 * b + 4 * c - d + t_BS * (3 * (b - c) + d - a)))
         return torch.where(inside_BS, sound_BS / _FULL_SCALE, 0.0), inside_BS
 
     def _filter(self, wave_BS: Tensor, on: dict[str, Tensor]) -> Tensor:

@@ -50,6 +50,8 @@ class PlanDataset(Dataset):
         stream = self._mixture.streams.stream("augment", step, slot)
         task = all_tasks()[draw.question.task]
         parts = self._parts(draw, stream)
+        if stream.random() < config.augment.background_probability and task.augment["noise"] != FORBID:
+            parts.append(self._background(max(part.shift + part.length for part in parts), stream))
         plan, value = make_plan(parts, task, draw.question.value, stream, config.augment)
         masking = config.augment if task.augment["mask"] != FORBID else NO_AUGMENTATION
         masks = draw_masks(plan.samples, config.mel_bins, stream, masking)
@@ -66,6 +68,19 @@ class PlanDataset(Dataset):
         shift = int(stream.integers(longer.length - shorter.length + 1))
         level_db = float(stream.uniform(*self._mixture.config.augment.mix_db_range))
         return [longer, replace(shorter, shift=shift, level_db=level_db)]
+
+    def _background(self, most: int, stream: np.random.Generator) -> Part:
+        """A stretch of any training clip, no longer than the example, at a random place of it."""
+        clips = self._mixture.training
+        record = clips[int(stream.integers(len(clips)))].record
+        length = min(record.samples, most)
+        return Part(
+            clip=self._place[record.id],
+            first=int(stream.integers(record.samples - length + 1)),
+            length=length,
+            shift=int(stream.integers(most - length + 1)),
+            level_db=float(stream.uniform(*self._mixture.config.augment.background_db_range)),
+        )
 
     def _window(self, clip: Clip, stream: np.random.Generator) -> Part:
         length = min(clip.record.samples, int(self._mixture.config.max_seconds * SAMPLE_RATE_HZ))

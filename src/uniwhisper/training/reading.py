@@ -1,7 +1,7 @@
 """Reading exercises for the small language model: a stretched, noisy text, a question about it, the answer.
 
-Audio tokens will stand where the text stands here: some twelve a second, so a word lasts several of them, with gaps between,
-and none of them is exactly a text token. A language model that has only read novels has no way to say what stands
+Audio tokens will stand where the text stands here: some twelve a second, so a word lasts several of them, with gaps
+between, and none of them is exactly a text token. A language model that has only read novels has no way to say what stands
 before the question; after these exercises it can copy a sentence out of its prefix, name what it names, and say whether
 something is in it. All of it is text: no transcript of a training clip and no sound is ever read.
 """
@@ -25,6 +25,8 @@ class ReadingMaterial:
     """Instructions that ask for the text itself."""
     questions: tuple[tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]], ...]
     """(instruction, answer, what the prefix says) with the instruction's closing separator included."""
+    layouts: tuple[tuple[np.ndarray, np.ndarray, tuple[tuple[np.ndarray | None, int], ...]], ...]
+    """(instruction, answer, (what stands there or None for a gap, positions it fills) …)."""
     end: int
     vocabulary: int
 
@@ -49,6 +51,9 @@ class ReadingMaterial:
 
     def _exercise(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         kind = generator.random()
+        if self.layouts and kind < 0.2:
+            instruction, answer, layout = self.layouts[generator.integers(len(self.layouts))]
+            return self._lay_out(layout, generator), instruction, answer
         if self.questions and kind < 0.5:
             instruction, answer, says = self.questions[generator.integers(len(self.questions))]
             return self._mention(says, generator), instruction, answer
@@ -71,6 +76,11 @@ class ReadingMaterial:
         pieces = [part for token, times, pause in zip(sentence, repeats, gaps, strict=True)
                   for part in (np.full(pause, gap), np.full(times, token))]  # fmt: skip
         return np.concatenate(pieces)
+
+    def _lay_out(self, layout: tuple[tuple[np.ndarray | None, int], ...], generator: np.random.Generator) -> np.ndarray:
+        """Exactly as many positions for each label as the answer says, whatever number of tokens it has."""
+        gap = np.array([generator.integers(self.vocabulary)])
+        return np.concatenate([np.resize(gap if label is None else label, positions) for label, positions in layout])
 
     def _mention(self, says: tuple[np.ndarray, ...], generator: np.random.Generator) -> np.ndarray:
         """What the prefix has to say, in random order and several times, among words of the prose."""
