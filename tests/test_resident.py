@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small import write_corpus, write_language_model
-from uniwhisper.data.config import NO_AUGMENTATION, AugmentConfig, DataConfig
+from uniwhisper.data.config import AugmentConfig, DataConfig
+from uniwhisper.data.draws import Draw, Part
+from uniwhisper.data.instructions import Question
 from uniwhisper.data.loader import step_batches
-from uniwhisper.data.plan import EQUALIZER_POINTS, Part, Plan, Plans, make_plan
+from uniwhisper.data.plan import EQUALIZER_POINTS, Plan, Plans, make_plan
 from uniwhisper.data.prepare import prepare
+from uniwhisper.data.reshape import unchanged
 from uniwhisper.data.resident import ResidentAudio
 from uniwhisper.data.resident_batches import resident_batches
 from uniwhisper.data.tasks import FORBID, all_tasks
@@ -36,18 +39,26 @@ def audio() -> ResidentAudio:
     return ResidentAudio(samples, [len(clip) for clip in clips])
 
 
-def plan(*parts: Part, **changes) -> Plan:
+def drawn(*parts: Part, task: str = "sound_tag", **shape) -> Draw:
+    """The clips of these parts are numbers: their places in `audio`."""
     length = max(part.shift + part.length for part in parts)
+    return Draw(parts, replace(unchanged(length), **shape), (Question(task, "What is it?", "tone"),))
+
+
+def plan(*parts: Part, background: Part | None = None, shape: dict | None = None, **changes) -> Plan:
     plain = Plan(
-        parts=parts, factor=1.0, crop_first=0, voiced=length, before=0, behind=0,
-        equalizer_db=np.zeros(EQUALIZER_POINTS), band_hz=RATE / 2, room_seconds=0.0, room_db=0.0,
-        noise_snr_db=np.inf, noise_kind=0, noise_first=0, gain=1.0,
+        draw=drawn(*parts, **(shape or {})), background=background, equalizer_db=np.zeros(EQUALIZER_POINTS),
+        band_hz=RATE / 2, room_seconds=0.0, room_db=0.0, noise_snr_db=np.inf, noise_kind=0, noise_first=0, gain=1.0,
     )  # fmt: skip
     return replace(plain, **changes)
 
 
+def no_background(most: int, stream: np.random.Generator) -> Part:  # noqa: ARG001
+    raise AssertionError("no background was asked for")
+
+
 def render(audio: ResidentAudio, *plans: Plan) -> list[np.ndarray]:
-    wave_BS = audio.render(Plans.of(plans)).numpy()
+    wave_BS = audio.render(Plans.of(plans, lambda part: part.clip)).numpy()
     return [wave_S[: plan.samples] for wave_S, plan in zip(wave_BS, plans, strict=True)]
 
 
@@ -68,26 +79,28 @@ def test_a_plan_that_changes_nothing_gives_the_recording(audio):
 
 
 def test_a_stretch_with_silence_around_it(audio):
-    (wave_S,) = render(audio, plan(Part(0, 1000, 500), before=30, behind=70))
+    (wave_S,) = render(audio, plan(Part(0, 1000, 500), shape={"before": 30, "behind": 70}))
     assert len(wave_S) == 600
     assert np.abs(wave_S[30:530] - tone(440)[1000:1500]).max() < 1e-4
     assert np.abs(wave_S[:30]).max() < 1e-6 and np.abs(wave_S[530:]).max() < 1e-6
 
 
 def test_a_crop_keeps_what_it_says(audio):
-    (wave_S,) = render(audio, plan(WHOLE, crop_first=4000, voiced=2000))
+    (wave_S,) = render(audio, plan(WHOLE, shape={"crop_first": 4000, "voiced": 2000}))
     assert np.abs(wave_S - tone(440)[4000:6000]).max() < 1e-4
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.25, 2 ** (3 / 12)])
 def test_speed_moves_the_pitch(audio, factor):
-    (wave_S,) = render(audio, plan(WHOLE, factor=factor, voiced=int(RATE / factor)))
+    (wave_S,) = render(audio, plan(WHOLE, shape={"factor": factor, "voiced": int(RATE / factor)}))
     assert power(wave_S, 440 * factor) == pytest.approx(0.3**2 / 2, rel=0.01)
     assert power(wave_S, 440) < 0.01 * power(wave_S, 440 * factor)
 
 
 def test_a_mixture_has_the_level_it_says(audio):
     (wave_S,) = render(audio, plan(WHOLE, Part(1, 0, RATE, level_db=-6.0)))
+    (behind_S,) = render(audio, plan(WHOLE, background=Part(1, 0, RATE, level_db=-6.0)))
+    assert np.array_equal(wave_S, behind_S)
     assert 10 * np.log10(power(wave_S, 3000) / power(wave_S, 440)) == pytest.approx(-6, abs=0.05)
 
 
@@ -114,7 +127,9 @@ def test_equalizer_and_band(audio):
 
 def test_a_room_rings_after_the_sound(audio):
     dry_S, wet_S = render(
-        audio, plan(Part(0, 0, 4000), behind=4000), plan(Part(0, 0, 4000), behind=4000, room_seconds=0.5, room_db=0.0)
+        audio,
+        plan(Part(0, 0, 4000), shape={"behind": 4000}),
+        plan(Part(0, 0, 4000), shape={"behind": 4000}, room_seconds=0.5, room_db=0.0),
     )
     assert power(dry_S[4100:]) < 1e-9
     early, late = power(wet_S[4000:5000]), power(wet_S[7000:8000])
@@ -127,10 +142,12 @@ def test_a_room_rings_after_the_sound(audio):
 @given(seed=st.integers(0, 10_000))
 def test_an_example_does_not_depend_on_its_batch(audio, seed):
     stream = np.random.default_rng(seed)
-    config = AugmentConfig(speed_probability=0.7, room_probability=0.5, band_probability=0.5, noise_probability=0.7)
-    task = all_tasks()["sound_tag"]
+    config = AugmentConfig(room_probability=0.5, band_probability=0.5, noise_probability=0.7)
+    factor = float(stream.uniform(0.8, 1.25))
     parts = [[Part(0, 0, 5000)], [Part(1, 10, 9000), Part(0, 0, 300, shift=20)], [Part(3, 0, 1)], [Part(2, 0, 8000)]]
-    plans = [make_plan(these, task, "tone", stream, config)[0] for these in parts]
+    draws = [drawn(*these) for these in parts]
+    draws[1] = drawn(*parts[1], factor=factor, voiced=int(9000 / factor), before=7)
+    plans = [make_plan(draw, stream, config, no_background) for draw in draws]
     together = render(audio, *plans)
     for this, wave_S in zip(plans, together, strict=True):
         (alone_S,) = render(audio, this)
@@ -141,32 +158,29 @@ def test_an_example_does_not_depend_on_its_batch(audio, seed):
 def test_padding_is_silent(audio):
     config = AugmentConfig(noise_probability=1, room_probability=1, equalizer_probability=1)
     stream = np.random.default_rng(0)
-    plans = [make_plan([Part(0, 0, n)], all_tasks()["sound_tag"], "tone", stream, config)[0] for n in (500, 9000)]
-    wave_BS = audio.render(Plans.of(plans))
+    plans = [make_plan(drawn(Part(0, 0, count)), stream, config, no_background) for count in (500, 9000)]
+    wave_BS = audio.render(Plans.of(plans, lambda part: part.clip))
     assert not wave_BS[0, plans[0].samples :].any()
 
 
 def test_what_a_task_forbids_is_not_planned():
-    everything = AugmentConfig(**{f"{name}_probability": 1.0 for name in (
-        "speed", "crop", "silence", "equalizer", "noise", "gain", "room", "band")})  # fmt: skip
+    everything = AugmentConfig(
+        equalizer_probability=1, noise_probability=1, gain_probability=1, room_probability=1, band_probability=1
+    )
+    seen = set()
     for task in all_tasks().values():
-        stream = np.random.default_rng(1)
-        value = "C4" if task.answer == "note" else "anything"
-        if task.augment["speed"] == "relabel" and task.answer != "note":
-            continue
-        made, _ = make_plan([Part(0, 0, 20_000)], task, value, stream, everything)
-        assert (made.factor == 1) or task.augment["speed"] != FORBID, task.name
-        assert (made.voiced == max(1, int(20_000 / made.factor))) or task.augment["crop"] != FORBID, task.name
-        assert np.isinf(made.noise_snr_db) == (task.augment["noise"] == FORBID), task.name
-
-
-def test_a_note_moves_with_its_pitch():
-    config = replace(NO_AUGMENTATION, speed_probability=1.0)
-    for seed in range(8):
-        made, value = make_plan([WHOLE], all_tasks()["note"], "A4", np.random.default_rng(seed), config)
-        semitones = round(12 * np.log2(made.factor))
-        names = ["A", "A#", "B", "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#"]
-        assert value.rstrip("0123456789") == names[semitones % 12]
+        made = make_plan(drawn(WHOLE, task=task.name), np.random.default_rng(1), everything, no_background)
+        done = {
+            "equalizer": made.equalizer_db.any(),
+            "noise": np.isfinite(made.noise_snr_db),
+            "gain": made.gain != 1,
+            "room": made.room_seconds > 0,
+            "band": made.band_hz < RATE / 2,
+        }
+        for step, happened in done.items():
+            assert happened == (task.augment[step] != FORBID), (task.name, step)
+            seen.add((step, bool(happened)))
+    assert len(seen) > len(done)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +202,7 @@ CONFIG = DataConfig(
     group_steps=2,
     domain_weights={"sound": 1.0},
     name_recordings=True,
+    questions_per_clip=2,
     augment=AugmentConfig(background_probability=0.5),
 )
 
@@ -196,7 +211,7 @@ def taken(prepared, tokenizer, cache: Path, workers: int) -> list[tuple]:
     batches = resident_batches(
         prepared, tokenizer, CONFIG, seed=3, start_step=1, stop_step=5, cache=cache, device=CPU, workers=workers
     )
-    return [(step, batch.ids, batch.tasks, batch.wave_BS, batch.tokens_BL) for step, batch in batches]
+    return [(step, batch.ids, batch.tasks, batch.wave_BS, batch.tokens_RL) for step, batch in batches]
 
 
 def test_the_same_batches_whatever_the_number_of_workers(prepared, tokenizer, tmp_path):

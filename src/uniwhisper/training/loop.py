@@ -168,23 +168,23 @@ def train_step(
 ) -> StepResult:
     """One optimizer step over the whole batch, in micro-batches; skipped when a loss or gradient is not finite."""
     by_example = recipe.loop.loss_normalisation == "example"
-    answer_tokens = int(batch.loss_mask_BL.sum())
+    answer_tokens = int(batch.loss_mask_RL.sum())
     denominator = len(batch.ids) if by_example else answer_tokens
     optimizer.zero_grad(set_to_none=True)
     sums, counts = [], []
     for part in batch.split(recipe.loop.micro_batches):
         losses = forward(model, part, recipe, device, masked=True)
-        shares_B = losses.sums_B / losses.token_counts_B if by_example else losses.sums_B
-        (shares_B.sum() / denominator).backward()
-        sums.append(losses.sums_B.detach())
-        counts.append(losses.token_counts_B)
+        shares_R = losses.sums_R / losses.token_counts_R if by_example else losses.sums_R
+        (shares_R.sum() / denominator).backward()
+        sums.append(losses.sums_R.detach())
+        counts.append(losses.token_counts_R)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.gradient_clip_norm)
-    sums_B = torch.cat(sums)
-    applied = bool(torch.isfinite(norm) & torch.isfinite(sums_B).all())
+    sums_R = torch.cat(sums)
+    applied = bool(torch.isfinite(norm) & torch.isfinite(sums_R).all())
     if applied:
         optimizer.step()
-    return StepResult(sums_B.tolist(), torch.cat(counts).tolist(), float(norm), applied)
+    return StepResult(sums_R.tolist(), torch.cat(counts).tolist(), float(norm), applied)
 
 
 def forward(model: UniWhisper, batch: Batch, recipe: Recipe, device: torch.device, *, masked: bool) -> AnswerLosses:
@@ -198,7 +198,7 @@ def forward(model: UniWhisper, batch: Batch, recipe: Recipe, device: torch.devic
         mel_BMF = mask_mel(mel_BMF, mel_counts_B.to(device), batch.time_masks_BK2, batch.frequency_masks_BK2)
     half = recipe.loop.precision == "bf16" and device.type == "cuda"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        return model(mel_BMF, mel_counts_B, batch.tokens_BL, batch.token_counts_B, batch.loss_mask_BL)
+        return model(mel_BMF, mel_counts_B, batch.clip_R, batch.tokens_RL, batch.token_counts_R, batch.loss_mask_RL)
 
 
 @torch.no_grad()
@@ -210,7 +210,7 @@ def held_out_loss(
     average = LossAverage()
     for batch in batches:
         losses = forward(model, batch, recipe, device, masked=False)
-        average.add(batch.domains, losses.sums_B.tolist(), losses.token_counts_B.tolist())
+        average.add(batch.domains, losses.sums_R.tolist(), losses.token_counts_R.tolist())
     model.train()
     return average.by_domain()
 

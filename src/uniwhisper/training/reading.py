@@ -1,9 +1,10 @@
 """Reading exercises for the small language model: a stretched, noisy text, a question about it, the answer.
 
 Audio tokens will stand where the text stands here: some twelve a second, so a word lasts several of them, with gaps
-between, and none of them is exactly a text token. A language model that has only read novels has no way to say
-what stands before the question; after these exercises it can copy a sentence out of its prefix, name what it names, and say whether
-something is in it. All of it is text: no transcript of a training clip and no sound is ever read.
+between, and none of them is exactly a text token. A language model that has only read novels has no way to say what
+stands before the question; after these exercises it can copy a sentence out of its prefix, name what it names, and say
+in which order and from when to when things are heard. All of it is text: no transcript of a training clip and no sound
+is ever read.
 """
 
 from collections.abc import Sequence
