@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from uniwhisper.core.errors import ManifestError
-from uniwhisper.data.named import described_recipes
 from uniwhisper.data.corpus_plan import FLOPS_PER_AUDIO_SECOND, H100_FLOPS, TERMS, cost_of, make_plan
+from uniwhisper.data.named import described_recipes
 from uniwhisper.data.published.registry import published_corpora
 from uniwhisper.data.tasks import simple_tasks
 

@@ -1,7 +1,7 @@
 """A plan: which corpora, how often each is drawn, and what that costs before a single hour was downloaded.
 
-Everything is arithmetic on `corpus_plan.json`. Hours are those that publishers state; cost is computed from the number of
-parameters, not measured, and every assumption is an argument.
+Everything is arithmetic on `corpus_plan.json`. Hours are those that publishers state; cost is computed from the number
+of parameters, not measured, and every assumption is an argument.
 """
 
 import json
