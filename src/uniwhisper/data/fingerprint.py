@@ -31,7 +31,7 @@ _LOWEST_HZ, _HIGHEST_HZ = 250.0, 3600.0
 _LAG_FRAMES = 8
 _FLOOR = 1e-5  # of the energy of its frame: -50 dB
 _SILENT_POWER, _SILENT_SHARE = 1e-11, 1e-6  # -110 dB of full scale; -60 dB of the clip's loudest frame
-_VOTING_CHANGE = 0.6  # of log energy: 2.6 dB
+_VOTING_CHANGE = 0.4  # of log energy: 1.7 dB
 _LARGEST, _NEARLY_LARGEST = 4, 6
 _INDEXED, _ASKED_EVERY = 3, 2
 _CHOICES = sorted(combinations(range(_NEARLY_LARGEST), _LARGEST), key=sum)
