@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from toy_corpora import MUSIC, SOUND, clip, wav, write_corpus, write_tar, write_three_corpora
+from toy_corpora import MUSIC, SOUND, SPEECH, clip, wav, write_corpus, write_tar, write_three_corpora
 from uniwhisper.core.errors import ManifestError, OutputError
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
@@ -161,6 +161,18 @@ def test_an_unknown_label_is_an_error(tmp_path):
         prepare(tmp_path / "notes", tmp_path / "out")
 
 
+def test_ranges_mean_the_same_after_a_manifest_was_written_and_read(tmp_path):
+    """JSON with sorted keys puts `adult` before `child`; a child of six stays one."""
+    ages = {"child": 12, "teenager": 19, "young adult": 35, "adult": 59, "senior": None}
+    known = {**SPEECH, "tasks": {"age_group": {"field": "age", "ranges": ages}}}
+    parts = [clip(str(age), {"age": age}, 0.1) for age in (6, 12, 13, 30, 59, 60)]
+    write_corpus(tmp_path / "in" / "c", known, [member for part in parts for member in part])
+    prepare(tmp_path / "in", tmp_path / "out")
+    manifest = Manifest.read(tmp_path / "out")
+    found = {r.fields["age"]: manifest.corpora["c"].answers(r.id, r.fields)["age_group"] for r in manifest.records}
+    assert found == {6: "child", 12: "child", 13: "teenager", 30: "young adult", 59: "adult", 60: "senior"}
+
+
 def test_the_same_key_in_two_tars_of_a_corpus_is_refused(tmp_path):
     write_corpus(tmp_path / "in" / "c", SOUND, clip("a", {"label": "x"}, 0.1))
     write_tar(tmp_path / "in" / "c" / "shard-000001.tar", clip("a", {"label": "y"}, 0.1))
@@ -220,16 +232,14 @@ def test_a_killed_prepare_leaves_no_manifest(corpora, tmp_path):
     code = f"""
 import time
 from pathlib import Path
-from uniwhisper.data.manifest import Record
+import uniwhisper.data.manifest_writer as writer
 from uniwhisper.data.prepare import prepare
-line, written = Record.line, []
-def slow(self):
-    written.append(self.id)
-    if len(written) > 20:  # 12 lines for the hash, then those of the file
-        print("writing", flush=True)
-        time.sleep(60)
-    return line(self)
-Record.line = slow
+def slow(source, target):
+    target.write(source.read(100))
+    target.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+writer.copyfileobj = slow
 prepare(Path({str(corpora)!r}), Path({str(tmp_path / "out")!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

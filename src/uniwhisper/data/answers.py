@@ -73,11 +73,6 @@ def transpose(name: str, semitones: int) -> str:
     return note_name(note_number(name) + semitones)
 
 
-def join_pair(one: str, other: str) -> str:
-    """The answer for two sounds at once: alphabetical, so that the order says nothing."""
-    return " and ".join(sorted((one, other)))
-
-
 CLEANERS: dict[str, Callable[[str], str]] = {
     cleaner.__name__: cleaner for cleaner in (text, words, file_stem, sentence_case, note, note_octave_up)
 }
