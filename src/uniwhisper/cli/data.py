@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uniwhisper.cli.data_import import import_corpus
+
 if TYPE_CHECKING:
     from uniwhisper.data.manifest import Manifest
 
@@ -14,6 +16,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Prepare and 
 @app.callback()
 def data() -> None:
     """Prepare and check training data."""
+
+
+app.command(name="import")(import_corpus)
 
 
 @app.command()

@@ -33,8 +33,8 @@ def import_corpus(
     """
     from uniwhisper.cli.data import _progress
     from uniwhisper.cli.output import note, print_json
-    from uniwhisper.data.public.acoustic import Known
-    from uniwhisper.data.public.importing import import_source, remember
+    from uniwhisper.data.public.heard import Heard
+    from uniwhisper.data.public.importing import import_source
     from uniwhisper.data.public.row import shipped_sources, source_named
 
     if listing:
@@ -43,12 +43,12 @@ def import_corpus(
     if name is None or root is None or output is None:
         raise typer.BadParameter("give NAME, --root CHECKOUT and -o DIR, or --list")
     source = source_named(name)
-    known = Known()
+    heard = None
     if against:
-        with _progress("listening to the sets to compare with") as progress:
-            remember(known, against, progress=progress)
+        with _progress("listening to the other sets") as progress:
+            heard = Heard.of(against, progress=progress)
     with _progress(f"importing {name}") as progress:
-        report = import_source(source, root, output, known=known, overwrite=overwrite, progress=progress)
+        report = import_source(source, root, output, heard=heard, overwrite=overwrite, progress=progress)
     if as_json:
         print_json(report.as_json())
     else:

@@ -6,7 +6,7 @@ import json
 import re
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ from uniwhisper.audio.load import read
 from uniwhisper.core.errors import AudioError, ManifestError
 from uniwhisper.core.files import atomic_output, check_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.data.archive import index_archive, read_member
 from uniwhisper.data.parallel import Progress
 from uniwhisper.data.prepare import DESCRIPTION_NAME
-from uniwhisper.data.public.acoustic import Known
+from uniwhisper.data.public.heard import Heard
 from uniwhisper.data.public.pieces import LONGEST_WHOLE_SECONDS, SHORTEST_CLIP_SECONDS, cut, encode, is_silent
 from uniwhisper.data.public.row import Source
 
@@ -79,14 +78,14 @@ def import_source(
     root: Path,
     output: Path,
     *,
-    known: Known | None = None,
+    heard: Heard | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Write `output`/<name>/ from the checkout at `root`.
 
     Args:
-        known: recordings of other sets; a piece that holds one of their sounds is left out. None: no comparison.
+        heard: other sets; a piece that holds the sound of one of their clips is left out. None: no comparison.
         progress: told how many files are done.
 
     Raises:
@@ -96,12 +95,12 @@ def import_source(
     target = Path(output) / source.name
     check_output(target, overwrite=overwrite, folder_with=DESCRIPTION_NAME)
     omissions = Omissions()
-    clips = clips_of(source, Path(root), omissions, known=known, progress=progress)
+    clips = clips_of(source, Path(root), omissions, heard=heard, progress=progress)
     return write_corpus(source.name, source.corpus.as_json(), clips, target, omissions, overwrite=overwrite)
 
 
 def clips_of(
-    source: Source, root: Path, omissions: Omissions, *, known: Known | None = None, progress: Progress | None = None
+    source: Source, root: Path, omissions: Omissions, *, heard: Heard | None = None, progress: Progress | None = None
 ) -> Iterator[Clip]:
     """Every clip of the checkout at `root`, in the order of the paths; what is left out goes to `omissions`.
 
@@ -117,7 +116,7 @@ def clips_of(
             got="none",
             fix=f"git clone https://github.com/{source.repository} and give its folder as --root",
         )
-    heard: set[str] = set()
+    written: set[str] = set()
     for done, (path, labels) in enumerate(taken, start=1):
         for number, piece_S in enumerate(_pieces(source, root, path, omissions)):
             name = f"{path}#{number}"
@@ -126,12 +125,12 @@ def clips_of(
                 omissions.add(source.leave_out[name], name)
             elif is_silent(piece_S):
                 omissions.add("silent", name)
-            elif content in heard:
+            elif content in written:
                 omissions.add("the same samples twice", name)
-            elif known is not None and (match := known.find(piece_S)) is not None:
-                omissions.add(f"the same sound as in {match.name.rpartition('/')[0]}", f"{name} = {match.name}")
+            elif heard is not None and (match := heard.find(piece_S)) is not None:
+                omissions.add(f"the same sound as in {match.rpartition('/')[0]}", f"{name} = {match}")
             else:
-                heard.add(content)
+                written.add(content)
                 terms = {"source": source.repository, "license": source.licence, "clear_terms": source.clear_terms}
                 seconds = round(len(piece_S) / SAMPLE_RATE_HZ, 3)
                 yield Clip(key_of(name), piece_S, {**terms, **labels, "file": name, "seconds": seconds})
@@ -180,22 +179,6 @@ def audio_paths(root: Path) -> list[str]:
         raise ManifestError(f"{root} is no folder", expected="a checkout", got="no such folder", fix="check --root")
     relative = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in AUDIO_EXTENSIONS)
     return sorted(path.as_posix() for path in relative if not any(part.startswith(".") for part in path.parts))
-
-
-def remember(known: Known, folders: Sequence[Path], *, progress: Progress | None = None) -> None:
-    """Add every clip of `folders` (each `FOLDER/<set>/*.tar`) to `known`, as `<set>/<key>`.
-
-    Raises:
-        ManifestError: an archive cannot be read.
-        AudioError: a clip cannot be decoded.
-    """
-    archives = [path for folder in folders for path in sorted(Path(folder).glob("*/*.tar"))]
-    clips = [(path, clip) for path in archives for clip in index_archive(path)]
-    for done, (path, clip) in enumerate(clips, start=1):
-        name = f"{path.parent.name}/{clip.key}"
-        known.add(name, read(read_member(path, clip.offset, clip.size), name=name))
-        if progress is not None:
-            progress(done, len(clips))
 
 
 def key_of(name: str) -> str:

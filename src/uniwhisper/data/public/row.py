@@ -70,7 +70,7 @@ class Source:
                 key = self.table["key"].format(**known)
                 if key not in table:
                     return None
-                known["table"] = table[key]
+                known["table"] = _Entries(table[key])
             try:
                 labels = {name: _field(rule, known) for name, rule in entry["fields"].items()}
             except KeyError as error:
@@ -160,6 +160,13 @@ def parse_source(value: Mapping[str, Any], *, name: str) -> Source:
     return Source(name=name, **checked)
 
 
+class _Entries(dict):
+    """A row of a table: a name that this row lacks is empty, as slots of an order are."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
 def _field(rule: str | Mapping[str, Any], known: Mapping[str, Any]) -> Any:
     if isinstance(rule, str):
         return " ".join(rule.format(**known).split()) or None
@@ -171,15 +178,16 @@ def _field(rule: str | Mapping[str, Any], known: Mapping[str, Any]) -> Any:
 
 
 def _json_table(text: str) -> dict[str, Any]:
-    """{key: {name: text or an object}}; an object becomes words: `coffee drink: mocha, size: large`."""
+    """{key: {name: text}}; the entries of an object within are lifted up, `coffeeDrink` becomes `coffee drink`."""
 
-    def flat(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        opened = {re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower(): entry for key, entry in value.items()}
-        return ", ".join(f"{key}: {' '.join(str(opened[key]).split())}" for key in sorted(opened))
+    def flat(row: Mapping[str, Any]) -> dict[str, str]:
+        entries = {}
+        for name, value in row.items():
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+            entries |= flat(value) if isinstance(value, dict) else {words: str(value).strip()}
+        return entries
 
-    return {key: {name: flat(entry) for name, entry in row.items()} for key, row in json.loads(text).items()}
+    return {key: flat(row) for key, row in json.loads(text).items()}
 
 
 def _recordings_table(text: str) -> dict[str, Any]:
