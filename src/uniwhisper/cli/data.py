@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uniwhisper.cli.data_import import import_corpus
+from uniwhisper.cli.data_synthesise import synthesise
 
 if TYPE_CHECKING:
     from uniwhisper.data.manifest import Manifest
@@ -19,6 +20,7 @@ def data() -> None:
 
 
 app.command(name="import")(import_corpus)
+app.command()(synthesise)
 
 
 @app.command()

@@ -75,7 +75,10 @@ class Source:
                 labels = {name: _field(rule, known) for name, rule in entry["fields"].items()}
             except KeyError as error:
                 raise ManifestError(
-                    f"{self.name}: {path}", expected=f"{error} in the path or table", got=f"{sorted(known)}", fix="mend the row"
+                    f"{self.name}: {path}",
+                    expected=f"{error} in the path or table",
+                    got=f"{sorted(known)}",
+                    fix="mend the row",
                 ) from None
             return {name: value for name, value in labels.items() if value is not None}
         return None
@@ -138,7 +141,10 @@ def parse_source(value: Mapping[str, Any], *, name: str) -> Source:
     """
     if not _REQUIRED <= value.keys() <= _REQUIRED | _OPTIONAL:
         raise ManifestError(
-            f"row {name}", expected=f"{sorted(_REQUIRED)}, maybe {sorted(_OPTIONAL)}", got=f"{sorted(value)}", fix="mend it"
+            f"row {name}",
+            expected=f"{sorted(_REQUIRED)}, maybe {sorted(_OPTIONAL)}",
+            got=f"{sorted(value)}",
+            fix="mend it",
         )
     for entry in value["files"]:
         try:
