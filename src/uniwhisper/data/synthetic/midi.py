@@ -1,4 +1,4 @@
-"""Notes -> a MIDI file (format 0), just enough for a synthesiser. Standard MIDI Files 1.0, MIDI Manufacturers Association."""
+"""Notes -> a MIDI file (format 0), just enough for a synthesiser. Standard MIDI Files 1.0."""
 
 import struct
 from collections.abc import Sequence

@@ -35,7 +35,7 @@ FLITE_VOICES = ("kal16", "awb", "rms", "slt")
 _KINDS = {"digit": 0.22, "command": 0.18, "number": 0.1, "noun": 0.1, "phrase": 0.4}
 _FLITE_SHARE = 0.3
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
 
 
 def clip(seed: int, index: int) -> Clip:
