@@ -1,6 +1,5 @@
 """From a record to what can be asked of it, and from a question to its words and answer."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -47,21 +46,6 @@ def answers(manifest: Manifest, record: Record) -> dict[str, Value]:
 def corpus_licence(manifest: Manifest, corpus: str) -> str:
     """Licence of a corpus, as its description states it."""
     return manifest.corpora[corpus].licence
-
-
-def text_only_pairs(manifest: Manifest) -> list[tuple[str, str]]:
-    """(instruction, answer) of every wording and every answer that occurs, without transcripts, sorted.
-
-    For pretraining a language model on the form it will be asked in. What people say stays out: a transcript that
-    the language model has read could be recited instead of heard.
-    """
-    found: dict[str, set[str]] = defaultdict(set)
-    tasks = all_tasks()
-    for record in manifest.records:
-        for task, value in answers(manifest, record).items():
-            if task not in WHAT_IS_SAID:
-                found[task].add(format_answer(tasks[task], value))
-    return sorted((wording, answer) for task in found for wording in tasks[task].wordings for answer in found[task])
 
 
 @lru_cache(maxsize=4096)

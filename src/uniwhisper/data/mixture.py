@@ -13,6 +13,7 @@ import numpy as np
 
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.data.answers import recording_name
 from uniwhisper.data.config import DataConfig
 from uniwhisper.data.drawer import Drawer, by_weight, wording
 from uniwhisper.data.draws import Clip, Draw, Part
@@ -45,9 +46,9 @@ class Mixture:
         self._most = max(1, int(config.max_seconds * SAMPLE_RATE_HZ))
         _check_disjoint(manifests)
         self._indices = [index_of(manifest) for manifest in manifests]
-        training, self._held_out, self.left_out = split_clips(manifests, self._indices, config)
+        self._training, self._held_out, self.left_out = split_clips(manifests, self._indices, config)
         self._clips: dict[tuple[int, int], Clip] = {}
-        self._drawer = Drawer(training, config, self.clip)
+        self._drawer = Drawer(self._training, config, self.clip)
         self._recent: tuple[int, list[tuple[Draw, ...]]] | None = None
 
     def step(self, step: int) -> tuple[Draw, ...]:
@@ -56,6 +57,15 @@ class Mixture:
         if self._recent is None or self._recent[0] != group:
             self._recent = group, self._draw_group(group)
         return self._recent[1][position]
+
+    def any_clip(self, stream: np.random.Generator) -> Clip:
+        """A clip that is trained on, every one as likely."""
+        number = int(stream.integers(sum(len(part.places_N) for part in self._training)))
+        for part in self._training:
+            if number < len(part.places_N):
+                return self.clip(part.source, int(part.places_N[number]))
+            number -= len(part.places_N)
+        raise AssertionError("the number is below the number of clips")
 
     def held_out_draws(self) -> Iterator[Draw]:
         """One question about each held-out clip, shortest clip first: the same whatever the seed of the run."""
@@ -82,7 +92,10 @@ class Mixture:
             record = manifest.records[place]
             if len(self._clips) >= _CLIPS_KEPT:
                 self._clips.clear()
-            self._clips[key] = Clip(source, record, answers(manifest, record))
+            found = answers(manifest, record)
+            if self.config.name_recordings:
+                found["recording"] = recording_name(record.sha256)
+            self._clips[key] = Clip(source, record, found)
         return self._clips[key]
 
     def _draw_group(self, group: int) -> list[tuple[Draw, ...]]:

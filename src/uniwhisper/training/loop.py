@@ -15,10 +15,13 @@ from rich.console import Console
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
 from uniwhisper.data.batch import Batch
-from uniwhisper.data.loader import held_out_batches, step_batches
+from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
+from uniwhisper.data.tokens import Tokenizer
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.features.masking import mask_mel
+from uniwhisper.features.training_logmel import training_log_mel
 from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
 from uniwhisper.training.build import build_model, export_model, language_model_source
 from uniwhisper.training.card import run_card
@@ -75,17 +78,7 @@ def train(
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
     tokenizer = model.language_model.tokenizer
-    batches = step_batches(
-        manifest,
-        tokenizer,
-        recipe.data,
-        seed=recipe.seed,
-        start_step=progress.step,
-        stop_step=recipe.steps,
-        workers=recipe.loop.workers,
-        cache=cache,
-        pin_memory=device.type == "cuda",
-    )
+    batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache)
     write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
     with RunRecord(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:
@@ -153,6 +146,23 @@ def train(
     return output / "model"
 
 
+def _batches(
+    recipe: Recipe, manifest: Manifest, tokenizer: Tokenizer, start_step: int, device: torch.device, cache: Path | None
+) -> StepBatches | ResidentBatches:
+    span = {"seed": recipe.seed, "start_step": start_step, "stop_step": recipe.steps, "workers": recipe.loop.workers}
+    if recipe.loop.audio == "loader":
+        pinned = device.type == "cuda"
+        return step_batches(manifest, tokenizer, recipe.data, **span, cache=cache, pin_memory=pinned)
+    if cache is None:
+        raise RecipeError(
+            "audio resident on the device needs decoded audio",
+            expected="a folder for it",
+            got="none",
+            fix="add --cache FOLDER, or --set loop.audio=loader",
+        )
+    return resident_batches(manifest, tokenizer, recipe.data, **span, cache=cache, device=device)
+
+
 def train_step(
     model: UniWhisper, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe, device: torch.device
 ) -> StepResult:
@@ -179,10 +189,13 @@ def train_step(
 
 def forward(model: UniWhisper, batch: Batch, recipe: Recipe, device: torch.device, *, masked: bool) -> AnswerLosses:
     """Losses of a batch's answers, with SpecAugment's masks if `masked`."""
+    spectrum = training_log_mel if recipe.loop.audio == "resident" else log_mel
+    mel_BMF, mel_counts_B = spectrum(
+        batch.wave_BS.to(device, non_blocking=True), batch.sample_counts_B, mel_bins=model.encoder.config.mel_bins
+    )
     batch = batch.to(device, non_blocking=True)
-    mel_BMF, mel_counts_B = log_mel(batch.wave_BS, batch.sample_counts_B, mel_bins=model.encoder.config.mel_bins)
     if masked:
-        mel_BMF = mask_mel(mel_BMF, mel_counts_B, batch.time_masks_BK2, batch.frequency_masks_BK2)
+        mel_BMF = mask_mel(mel_BMF, mel_counts_B.to(device), batch.time_masks_BK2, batch.frequency_masks_BK2)
     half = recipe.loop.precision == "bf16" and device.type == "cuda"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         return model(mel_BMF, mel_counts_B, batch.clip_R, batch.tokens_RL, batch.token_counts_R, batch.loss_mask_RL)
