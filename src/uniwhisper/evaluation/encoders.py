@@ -15,7 +15,8 @@ import numpy as np
 from uniwhisper.audio.load import AudioSource
 from uniwhisper.core.errors import AudioError, UserError
 from uniwhisper.core.identity import code_identity, hash_file, hash_json
-from uniwhisper.embedding.table import EmbeddingTable, Failure
+from uniwhisper.core.units import HOP_SECONDS
+from uniwhisper.embedding.table import EmbeddingTable, Failure, FrameVectors
 
 FLOOR = "log-mel"
 
@@ -98,6 +99,23 @@ class LogMelStatistics:
             vectors.append(vector_D)
         vectors_ND = np.array(vectors, dtype=np.float32).reshape(len(vectors), self.width)
         return EmbeddingTable(names, np.array(seconds, dtype=np.float64), vectors_ND, failures, self.identity)
+
+    def frames(self, source: AudioSource) -> FrameVectors:
+        """One frame (160,) per 20 ms: two consecutive mels side by side; a last one without a partner stands twice."""
+        import torch
+
+        from uniwhisper.audio.load import read_windows
+        from uniwhisper.features.logmel import log_mel
+
+        frames = []
+        for wave_S in read_windows(source):
+            wave_BS = torch.from_numpy(np.ascontiguousarray(wave_S))[None]
+            mel_BMF, mel_counts_B = log_mel(wave_BS, torch.tensor([wave_BS.shape[1]]), mel_bins=self.mel_bins)
+            mel_FM = mel_BMF[0, :, : int(mel_counts_B[0])].T.numpy()
+            mel_FM = np.concatenate([mel_FM, mel_FM[-1:]]) if len(mel_FM) % 2 else mel_FM
+            frames.append(mel_FM.reshape(-1, self.width))
+        vectors_TD = np.concatenate(frames)
+        return FrameVectors(vectors_TD, HOP_SECONDS * np.arange(len(vectors_TD)))
 
     def _statistics(self, source: AudioSource, name: str) -> tuple[float, np.ndarray]:
         import torch
