@@ -7,7 +7,7 @@ import pytest
 
 from uniwhisper.evaluation import selection
 from uniwhisper.evaluation.folds import Standardiser, make_folds
-from uniwhisper.evaluation.metrics import mean_average_precision
+from uniwhisper.evaluation.metrics import loss_of_logits, mean_average_precision
 from uniwhisper.evaluation.probe import Problem, Setting, Stack, train
 
 
@@ -173,3 +173,26 @@ def test_mean_average_precision_is_that_of_scikit_learn_and_of_the_definition():
         hits = truth[np.argsort(-scores[:, c]), c]
         by_hand.append(np.sum(np.cumsum(hits) / np.arange(1, 51) * hits) / hits.sum())
     assert ours == pytest.approx(np.mean(by_hand))
+
+
+def test_losses_are_those_of_torch():
+    import torch
+    import torch.nn.functional as F
+
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(20, 4)), generator.integers(4, size=20)
+    several = (generator.random((20, 4)) < 0.5).astype(np.float32)
+    assert loss_of_logits(logits, labels) == pytest.approx(
+        float(F.cross_entropy(torch.tensor(logits), torch.tensor(labels)))
+    )
+    assert loss_of_logits(logits, several) == pytest.approx(
+        float(F.binary_cross_entropy_with_logits(torch.tensor(logits), torch.tensor(several, dtype=torch.float64)))
+    )
+
+
+def test_equal_scores_are_settled_by_the_loss():
+    grid = (Setting(1e-3, 0.0), Setting(1e-2, 0.0))
+    ranks = np.array([[[0.9, -1.0], [1.0, -0.5]], [[1.0, -0.4], [1.0, -0.2]]])
+    chosen = selection._best(grid, (1, 2), ranks, clips=10)
+    assert (chosen.setting, chosen.epochs) == (grid[1], 2)
+    assert chosen.curve == [(1, 1.0), (2, 1.0)] and not chosen.underfit

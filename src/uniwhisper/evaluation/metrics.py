@@ -30,3 +30,12 @@ def score_logits(metric: str, logits_QC: np.ndarray, truth: np.ndarray) -> float
         return accuracy(logits_QC.argmax(axis=1), truth)
     assert metric == "mAP", metric
     return mean_average_precision(logits_QC, truth)
+
+
+def loss_of_logits(logits_QC: np.ndarray, truth: np.ndarray) -> float:
+    """Mean cross entropy against int classes (Q,), or mean binary cross entropy against 0/1 (Q, C); in nats."""
+    logits_QC = logits_QC.astype(np.float64)
+    if truth.ndim == 1:
+        true_Q = np.take_along_axis(logits_QC, truth[:, None], axis=1)[:, 0]
+        return float(np.mean(np.logaddexp.reduce(logits_QC, axis=1) - true_Q))
+    return float(np.mean(np.logaddexp(0, logits_QC) - logits_QC * truth))

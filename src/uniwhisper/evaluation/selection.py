@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from uniwhisper.evaluation.folds import Fold, Standardiser, inner_split
-from uniwhisper.evaluation.metrics import score_logits
+from uniwhisper.evaluation.metrics import loss_of_logits, score_logits
 from uniwhisper.evaluation.probe import BATCH_CLIPS, HIDDEN, Problem, Setting, Stack, train
 
 SEEDS = 5
@@ -118,30 +118,28 @@ def _choose(
         epochs = tuple(rung * unit * 2**doubling for rung in LADDER)
         stack = _stack(vectors_ND, targets, [parts[place] for place in waiting], device)
         problems = [Problem(row, INNER_SEED) for row in range(len(waiting))]
-        scores_GEF = np.zeros((len(grid), len(epochs), len(waiting)))
+        # Score first, loss second: a small held-out part is soon answered without a mistake.
+        ranks_GEF2 = np.zeros((len(grid), len(epochs), len(waiting), 2))
         for row, setting in enumerate(grid):
             asked = train(stack, problems, setting, classes=classes, hidden=hidden, checkpoints=epochs)
-            scores_GEF[row] = [
-                [
-                    score_logits(metric, logits, targets[parts[place][1]])
-                    for logits, place in zip(each, waiting, strict=True)
-                ]
-                for each in asked
-            ]
+            for column, each in enumerate(asked):
+                for part, (logits, place) in enumerate(zip(each, waiting, strict=True)):
+                    truth = targets[parts[place][1]]
+                    ranks_GEF2[row, column, part] = score_logits(metric, logits, truth), -loss_of_logits(logits, truth)
         still = []
         for row, place in enumerate(waiting):
-            chosen[place] = _best(grid, epochs, scores_GEF[:, :, row], len(parts[place][1]))
+            chosen[place] = _best(grid, epochs, ranks_GEF2[:, :, row], len(parts[place][1]))
             still += [place] if chosen[place].underfit else []
         waiting = still
     default = Training(grid[0], unit * LADDER[-1], [], False, 0)
     return [chosen.get(place, default) for place in range(len(parts))]
 
 
-def _best(grid: Sequence[Setting], epochs: tuple[int, ...], scores_GE: np.ndarray, clips: int) -> Training:
-    """The highest inner score; among equals fewer epochs, then the earlier setting."""
-    column = int(np.argmax(scores_GE.max(axis=0)))
-    row = int(np.argmax(scores_GE[:, column]))
-    curve_E = scores_GE[row]
+def _best(grid: Sequence[Setting], epochs: tuple[int, ...], ranks_GE2: np.ndarray, clips: int) -> Training:
+    """The highest inner score; among equals the lowest loss, then fewer epochs, then the earlier setting."""
+    places = [(row, column) for column in range(len(epochs)) for row in range(len(grid))]
+    row, column = max(places, key=lambda place: tuple(ranks_GE2[place]))
+    curve_E = ranks_GE2[row, :, 0]
     # Half the clips' standard error: a rise within chance is not a rise.
     error = 0.5 * float(np.sqrt(curve_E[-1] * (1 - curve_E[-1]) / max(1, clips)))
     underfit = column == len(epochs) - 1 and bool(curve_E[-1] - curve_E[-2] > error)
