@@ -1,4 +1,4 @@
-"""How long the judge takes once the vectors are there: `python benchmarks/judge.py --width 384 --threads 2 --device cpu`.
+"""How long the judge takes once the vectors are there: `python benchmarks/judge.py --width 384 --threads 2`.
 
 Vectors are drawn around class centres, in the numbers, classes and folds of the suite `mini`; no audio is needed.
 """

@@ -12,7 +12,6 @@ import torch
 
 from conftest import SAMPLE_RATE_HZ, tone
 from test_evaluation_run import IDENTITY, TwoNumbers, write_tar
-from uniwhisper.core.errors import UserError
 from uniwhisper.embedding.table import FrameVectors
 from uniwhisper.evaluation.ctc import Alphabet, Frames, _ctc_loss, train_ctc
 from uniwhisper.evaluation.encoders import JudgedEncoder
@@ -154,6 +153,10 @@ def test_a_task_of_speech_recognition(songs):
     assert judgement.result["model"]["hop_seconds"] == pytest.approx(0.02, rel=0.02)
 
 
-def test_an_encoder_without_frames_is_refused_by_name(songs):
-    with pytest.raises(UserError, match="task songs needs frames"):
-        evaluate(JudgedEncoder(TwoNumbers(), "x", "x"), load_suite(songs / "s.json"), songs / "data", cache=None)
+def test_an_encoder_without_frames_is_not_scored_and_says_so(songs):
+    judgement = evaluate(
+        JudgedEncoder(TwoNumbers(), "x", "x"), load_suite(songs / "s.json"), songs / "data", cache=None
+    )
+    (task,) = judgement.result["tasks"]
+    assert task["scores"] == {} and task["clips"]["scored"] == 0 and "needs frames" in task["notes"][0]
+    assert judgement.result["averages"]["headline"]["own"] == {}

@@ -64,9 +64,10 @@ def evaluate(
     from uniwhisper.evaluation.kept import Kept
     from uniwhisper.evaluation.results import check_result, result_path, write_result
     from uniwhisper.evaluation.runner import evaluate as run
+    from uniwhisper.model.device import choose_device
 
     judged = _open(model, device)
-    place = getattr(judged.encoder, "device", "cpu")
+    place = choose_device(device)
     note(f"device: {place}")
     path = result_path(output, chosen, judged)
     check_result(path, overwrite=overwrite)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from uniwhisper.audio.load import AudioSource, describe
-from uniwhisper.core.errors import AudioError, UserError
+from uniwhisper.core.errors import AudioError
 from uniwhisper.core.identity import hash_file
 from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.table import Failure
@@ -164,14 +164,3 @@ def measured_hop_seconds(frames_N: np.ndarray, seconds_N: np.ndarray) -> float |
     if not spread.any():
         return float(seconds.sum() / frames.sum())
     return float(spread @ (seconds - seconds.mean()) / (spread @ spread))
-
-
-def require_frames(encoder: Any, task: str) -> None:
-    """Raises UserError: the encoder gives no frames, which the task needs."""
-    if not gives_frames(encoder):
-        raise UserError(
-            f"task {task} needs frames",
-            expected="an encoder with `frames` (see docs/decisions/0010-clean-2.md)",
-            got="one vector per clip",
-            fix="judge on a suite without this task, or give the adapter a `frames` method",
-        )

@@ -107,12 +107,15 @@ def train(
             layer.grad = gradient
         optimizer.step()
         if step % steps == 0 and step // steps in checkpoints:
-            with torch.no_grad():
-                logits_PQC = _logits(layers, stack.queries_FQD[folds_P1[:, 0]]).cpu().numpy()
-            answers.append(
-                [logits_PQC[row, : stack.query_counts[problem.fold]] for row, problem in enumerate(problems)]
-            )
+            answers.append([_ask(layers, stack, row, problem.fold) for row, problem in enumerate(problems)])
     return answers
+
+
+@torch.no_grad()
+def _ask(layers: list[Tensor], stack: Stack, row: int, fold: int) -> np.ndarray:
+    """Logits (Q, C) of one problem; one at a time, because questions can outnumber a batch by thousands."""
+    queries_1QD = stack.queries_FQD[fold : fold + 1, : stack.query_counts[fold]]
+    return _logits([layer[row : row + 1] for layer in layers], queries_1QD)[0].cpu().numpy()
 
 
 def _initial(problems: Sequence[Problem], width: int, classes: int, hidden: int, device: torch.device) -> list[Tensor]:

@@ -16,7 +16,7 @@ from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
 from uniwhisper.evaluation.kept import Kept, ScoredTask
-from uniwhisper.evaluation.pooling import measured_hop_seconds
+from uniwhisper.evaluation.pooling import gives_frames, measured_hop_seconds
 from uniwhisper.evaluation.protocol import PROTOCOL
 from uniwhisper.evaluation.scoring import MEASURES, TaskScores, score_task
 from uniwhisper.evaluation.speech import score_speech
@@ -144,6 +144,8 @@ def _key(found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: 
 
 def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, device: torch.device | str) -> ScoredTask:
     _check_folds(found, pooled)
+    if found.task.kind == "asr" and not gives_frames(encoder):
+        return _without_scores(found, pooled)
     if found.task.kind == "asr":
         return score_speech(encoder, found, pooled, seed=seed, device=device, result=_task_result(found, pooled, 0.0))
     used = [found.clips[index] for index in pooled.indices]
@@ -166,6 +168,13 @@ def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, devi
     result["scores"] = scores.scores
     result["notes"] = [*scores.notes, *result["notes"]]
     return ScoredTask(result, _clip_arrays(found, pooled, scores), scores.draws)
+
+
+def _without_scores(found: TaskClips, pooled: ClipVectors) -> ScoredTask:
+    result = _task_result(found, pooled, 0.0)
+    result["clips"]["scored"] = 0
+    result["notes"].append("needs frames, and this encoder gives one vector per clip: not scored, in no average")
+    return ScoredTask(result, {}, {})
 
 
 def _targets(found: TaskClips, pooled: ClipVectors) -> np.ndarray:

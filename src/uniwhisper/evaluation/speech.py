@@ -15,7 +15,7 @@ from uniwhisper.evaluation.clips import TaskClips
 from uniwhisper.evaluation.ctc import Alphabet, Frames, train_ctc
 from uniwhisper.evaluation.folds import Fold, inner_split, make_folds
 from uniwhisper.evaluation.kept import ScoredTask
-from uniwhisper.evaluation.pooling import frame_stream, require_frames
+from uniwhisper.evaluation.pooling import frame_stream
 from uniwhisper.evaluation.scoring import bootstrap_seed
 from uniwhisper.evaluation.selection import INNER_SEED, INNER_SHARE, SEEDS
 from uniwhisper.evaluation.vectors import ClipVectors
@@ -41,13 +41,11 @@ def score_speech(
     device: torch.device | str,
     result: dict[str, Any],
 ) -> ScoredTask:
-    """Scores of the probe; `result` is the task's entry without them, and is filled.
+    """Scores of the probe on an encoder that gives frames; `result` is the task's entry without them, and is filled.
 
     Raises:
-        UserError: the encoder gives no frames.
         MissingExtraError: jiwer is not installed.
     """
-    require_frames(encoder, found.task.name)
     clips = [found.clips[index] for index in pooled.indices]
     texts = [clip.label.lower() for clip in clips]
     folds = make_folds([clip.fold for clip in clips], found.task.folds.scored, found.task.folds.reference)
