@@ -17,9 +17,10 @@ from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
 from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
 from uniwhisper.embedding.table import EmbeddingTable, Failure
+from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
 from uniwhisper.evaluation.cache import VectorCache, cache_key
 from uniwhisper.evaluation.clips import find_clips
-from uniwhisper.evaluation.encoders import JudgedEncoder, LogMelStatistics
+from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.results import result_path, write_result
 from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import SuiteError, load_suite, shipped_suites

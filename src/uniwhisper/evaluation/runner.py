@@ -11,6 +11,7 @@ import numpy as np
 from uniwhisper.core.provenance import provenance
 from uniwhisper.evaluation.bootstrap import interval
 from uniwhisper.evaluation.cache import VectorCache
+from uniwhisper.evaluation.check import EncoderCheck
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
 from uniwhisper.evaluation.scoring import MEASURES, PROTOCOL, TaskScores, score_task
@@ -37,6 +38,7 @@ def evaluate(
     cache: VectorCache | None,
     seed: int = 0,
     command: str = "",
+    check: EncoderCheck | None = None,
     on_progress: Progress = lambda *_: None,
 ) -> Judgement:
     """Judge an encoder by the `clean` protocol.
@@ -46,13 +48,17 @@ def evaluate(
         cache: where vectors are kept; None keeps nothing.
         seed: of the probes' inner splits and of the bootstrap.
         command: what to type to get this result again; goes into the result as it is.
+        check: what was found about the encoder itself; goes into the result. None: it was not checked.
 
     Raises:
         SuiteError: data is missing, or too few clips could be embedded. All data is checked before anything is
             embedded.
+        EncoderError: the encoder failed its check.
     """
     start = perf_counter()
     identity = require_identity(judged.encoder)
+    if check:
+        check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]
     tasks, clips, scored = [], {}, []
     embed_seconds = 0.0
@@ -81,6 +87,7 @@ def evaluate(
             "width": judged.encoder.width,
             "identity": identity,
         },
+        "encoder_check": check.to_json() if check else None,
         "command": command,
         "headline": _headline(suite, scored),
         "tasks": tasks,
