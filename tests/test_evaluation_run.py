@@ -18,9 +18,10 @@ from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
 from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
 from uniwhisper.embedding.table import EmbeddingTable, Failure
+from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
 from uniwhisper.evaluation.cache import StoredClip, VectorCache
 from uniwhisper.evaluation.clips import find_clips
-from uniwhisper.evaluation.encoders import JudgedEncoder, LogMelStatistics
+from uniwhisper.evaluation.encoders import JudgedEncoder, open_encoder
 from uniwhisper.evaluation.kept import Kept
 from uniwhisper.evaluation.results import result_path, write_result
 from uniwhisper.evaluation.runner import evaluate
@@ -424,7 +425,7 @@ from pathlib import Path
 from test_evaluation_run import TwoNumbers, scores_of
 from uniwhisper.evaluation import vectors
 from uniwhisper.evaluation.cache import VectorCache
-from uniwhisper.evaluation.encoders import JudgedEncoder
+from uniwhisper.evaluation.encoders import JudgedEncoder, open_encoder
 from uniwhisper.evaluation.kept import Kept
 from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import load_suite
@@ -516,13 +517,13 @@ def test_the_list_needs_no_model(data, tmp_path):
 
 
 def test_random_encoders_repeat_themselves():
-    from uniwhisper.cli.evaluate import _open
-
-    first, same, other = (_open(name, "cpu") for name in ("random:tiny", "random:tiny:0", "random:tiny:1"))
+    first, same, other = (
+        open_encoder(name, device="cpu") for name in ("random:tiny", "random:tiny:0", "random:tiny:1")
+    )
     assert first.source == same.source == "random:tiny:0" and first.encoder.identity == same.encoder.identity
     assert first.encoder.identity["weights"] != other.encoder.identity["weights"]
     with pytest.raises(WeightsError):
-        _open("random:", "cpu")
+        open_encoder("random:", device="cpu")
 
 
 @pytest.mark.shared_audio

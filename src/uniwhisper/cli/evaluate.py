@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from uniwhisper.evaluation.encoders import JudgedEncoder
     from uniwhisper.evaluation.suites import Suite
 
 
@@ -15,7 +14,8 @@ def evaluate(
         str,
         typer.Option(
             "--model",
-            help="default, a model folder, a hub id, a .pt file, log-mel (the floor), or random:SIZE[:SEED].",
+            help="default, a model folder, a hub id, a .pt file, log-mel (the floor), random:SIZE[:SEED], "
+            "whisper-padded:MODEL, whisper-trimmed:MODEL, dasheng:FILE.pt, or FILE.py[:CLASS] (see docs/encoders.md).",
         ),
     ] = "default",
     suite: Annotated[str, typer.Option("--suite", help="A shipped suite (see --list) or a suite file.")] = "mini",
@@ -61,12 +61,14 @@ def evaluate(
         raise MissingExtraError.of("scikit-learn", "eval", "evaluation")
 
     from uniwhisper.evaluation.cache import VectorCache, default_cache
+    from uniwhisper.evaluation.check import checked
+    from uniwhisper.evaluation.encoders import open_encoder
     from uniwhisper.evaluation.kept import Kept
     from uniwhisper.evaluation.results import check_result, result_path, write_result
     from uniwhisper.evaluation.runner import evaluate as run
     from uniwhisper.model.device import choose_device
 
-    judged = _open(model, device)
+    judged = open_encoder(model, device=device)
     place = choose_device(device)
     note(f"device: {place}")
     path = result_path(output, chosen, judged)
@@ -76,18 +78,24 @@ def evaluate(
     command = f"uniwhisper evaluate --model {shlex.quote(judged.source)} --suite {shlex.quote(suite_name)} --data DIR"
     if seed:
         command += f" --seed {seed}"
-    vectors = cache or default_cache()
+    vectors = VectorCache(cache or default_cache())
     with _progress() as on_progress:
+        check = checked(
+            judged.encoder,
+            vectors.folder,
+            on_progress=lambda _, done, total: on_progress("the encoder itself", done, total),
+        )
         judgement = run(
             judged,
             chosen,
             data,
-            cache=VectorCache(vectors),
-            kept=Kept(vectors / "tasks"),
+            cache=vectors,
+            kept=Kept(vectors.folder / "tasks"),
             model_folder=Path(model) if Path(model).is_dir() else None,
             seed=seed,
             command=command,
             device=place,
+            check=check,
             on_progress=on_progress,
         )
     write_result(path, judgement, overwrite=overwrite)
@@ -101,35 +109,6 @@ def evaluate(
         note(f"skipped: {skip['id']}: {skip['reason']}")
     if skipped:
         raise typer.Exit(1)
-
-
-def _open(model: str, device: str) -> "JudgedEncoder":
-    from uniwhisper.evaluation.encoders import JudgedEncoder, open_encoder
-
-    if not model.startswith("random:"):
-        return open_encoder(model, device=device)
-
-    import re
-
-    from uniwhisper.core.errors import WeightsError
-    from uniwhisper.embedding.embedder import Embedder
-    from uniwhisper.model.config import WHISPER_SIZES
-    from uniwhisper.model.device import choose_device
-    from uniwhisper.model.weights import random_encoder
-
-    match = re.fullmatch(r"random:([^:]+)(?::([0-9]{1,9}))?", model)
-    if not match or match[1] not in WHISPER_SIZES:
-        raise WeightsError(
-            f"no random encoder {model!r}",
-            expected=f"random:SIZE or random:SIZE:SEED, SIZE one of {', '.join(WHISPER_SIZES)}, SEED a whole number",
-            got=model,
-            fix="for example --model random:tiny:0",
-        )
-    size, seed = match[1], int(match[2] or 0)
-    source = f"random:{size}:{seed}"
-    drawn = random_encoder(size, seed)
-    embedder = Embedder.from_encoder(drawn.encoder.to(choose_device(device)), identity=drawn.identity, source=source)
-    return JudgedEncoder(embedder, source.replace(":", "-"), source)
 
 
 def _progress():

@@ -60,10 +60,13 @@ def poolings_of(encoder: Any) -> tuple[str, ...]:
 
 
 @contextmanager
-def frame_stream(encoder: Any, sources: Sequence[AudioSource]) -> Iterator[tuple[Iterator[Block], list[Failure]]]:
-    """Frames of every source, clip by clip, and the failures among them, complete when the frames are exhausted.
+def frame_stream(
+    encoder: Any, sources: Sequence[AudioSource], *, ordered: bool = True
+) -> Iterator[tuple[Iterator[Block], list[Failure]]]:
+    """Frames of every source and the failures among them, complete when the frames are exhausted.
 
-    An encoder with `frame_blocks`, as our `Embedder`, is streamed in batches; another is asked for one clip at a time.
+    An encoder with `frame_blocks`, as our `Embedder`, is streamed in batches; another is asked for one clip at a time,
+    or, where the order of a clip's blocks does not matter, in batches if it has `frame_batches`.
     """
     if hasattr(encoder, "frame_blocks"):
         # Neighbours in a batch should be of like length; the size of an encoded clip tells enough.
@@ -73,6 +76,9 @@ def frame_stream(encoder: Any, sources: Sequence[AudioSource]) -> Iterator[tuple
             yield _streamed(encoder, inputs, order, failures), failures
         return
     failures = []
+    if not ordered and hasattr(encoder, "frame_batches"):
+        yield (Block(*block) for block in encoder.frame_batches(sources, failures)), failures
+        return
     yield _one_by_one(encoder, sources, failures), failures
 
 
@@ -100,7 +106,7 @@ def pool_clips(encoder: Any, sources: Sequence[AudioSource]) -> PooledClips:
     sums: dict[int, np.ndarray] = {}
     squares: dict[int, np.ndarray] = {}
     frames_N, seconds_N = np.zeros(len(sources), dtype=np.int64), np.zeros(len(sources))
-    with frame_stream(encoder, sources) as (blocks, failures):
+    with frame_stream(encoder, sources, ordered=False) as (blocks, failures):
         for block in blocks:
             index, frames_TD = block.index, block.frames_TD.astype(np.float64)
             sums[index] = sums.get(index, 0) + frames_TD.sum(axis=0)

@@ -13,6 +13,7 @@ from uniwhisper.core.identity import hash_json, layer_identity
 from uniwhisper.core.provenance import provenance
 from uniwhisper.evaluation.averages import averages
 from uniwhisper.evaluation.cache import VectorCache
+from uniwhisper.evaluation.check import EncoderCheck
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
 from uniwhisper.evaluation.kept import Kept, ScoredTask
@@ -50,6 +51,7 @@ def evaluate(
     seed: int = 0,
     command: str = "",
     device: torch.device | str = "cpu",
+    check: EncoderCheck | None = None,
     on_progress: Progress = lambda *_: None,
 ) -> Judgement:
     """Judge an encoder by the `clean` protocol.
@@ -62,15 +64,19 @@ def evaluate(
         seed: first of the probes' seeds, and of the bootstrap.
         command: what to type to get this result again; goes into the result as it is.
         device: where kNN and probes compute.
+        check: what was found about the encoder itself; goes into the result. None: it was not checked.
 
     Raises:
         SuiteError: data is missing, a task is of a kind that `clean` does not score, or too few clips could be
             embedded. All data is checked before anything is embedded.
+        EncoderError: the encoder failed its check.
     """
     start = perf_counter()
     corpora = trained_on(judged.source, model_folder)
     identity = require_identity(judged.encoder)
     _refuse_kinds(suite)
+    if check:
+        check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]
     vectors = Vectors(judged.encoder, cache)
     scored: list[ScoredTask] = []
@@ -102,6 +108,7 @@ def evaluate(
             "trained_on": corpora,
             "hop_seconds": measured_hop_seconds(np.concatenate(frames), np.concatenate(seconds)),
         },
+        "encoder_check": check.to_json() if check else None,
         "command": command,
         "poolings": list(vectors.poolings),
         "measures": list(MEASURES),
