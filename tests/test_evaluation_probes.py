@@ -144,10 +144,10 @@ def test_a_curve_that_still_rises_is_trained_longer(monkeypatch):
     monkeypatch.setitem(selection.GRID, "mlp", (Setting(1e-3, 0.0),))
     monkeypatch.setitem(selection.LEAST_STEPS, "mlp", 16)
     _, patient = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
-    assert patient.epochs > 8 and not patient.underfit
     monkeypatch.setattr(selection, "DOUBLINGS", 0)
     _, hasty = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
-    assert hasty.underfit and hasty.curve[-1][1] < patient.curve[-1][1]
+    assert hasty.underfit and hasty.epochs == 8
+    assert patient.epochs > 8 and patient.curve[-1][1] > hasty.curve[-1][1] + 0.05
 
 
 def test_several_classes_per_clip():

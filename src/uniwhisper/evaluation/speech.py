@@ -12,7 +12,7 @@ from uniwhisper.core.errors import MissingExtraError
 from uniwhisper.evaluation import bootstrap
 from uniwhisper.evaluation.averages import SPEECH_MEASURE, SPEECH_POOLING
 from uniwhisper.evaluation.clips import TaskClips
-from uniwhisper.evaluation.ctc import Alphabet, Frames, train_ctc
+from uniwhisper.evaluation.ctc import BATCH_CLIPS, Alphabet, Frames, train_ctc
 from uniwhisper.evaluation.folds import Fold, inner_split, make_folds
 from uniwhisper.evaluation.kept import ScoredTask
 from uniwhisper.evaluation.pooling import frame_stream
@@ -21,11 +21,13 @@ from uniwhisper.evaluation.selection import INNER_SEED, INNER_SHARE, SEEDS
 from uniwhisper.evaluation.vectors import ClipVectors
 
 LEARNING_RATES = (3e-3, 1e-2)
-EPOCHS = (5, 10, 20, 40)
+LADDER = (5, 10, 20, 40)
+"""Epochs asked at, in units that make the last at least `LEAST_STEPS` steps."""
+LEAST_STEPS = 600
 PROTOCOL = {
     "model": "layer normalisation and one linear layer over characters, CTC, greedy decoding",
     "learning_rates": list(LEARNING_RATES),
-    "epochs": list(EPOCHS),
+    "epochs": {"ladder": list(LADDER), "least_steps": LEAST_STEPS},
     "chosen_by": "character errors on whole groups of the training fold, never scored",
     "text": "lower case, nothing else changed",
 }
@@ -119,10 +121,13 @@ def _choose(
     labels = np.zeros(len(fold.reference), dtype=np.int64)
     groups = [split_by[clip] for clip in fold.reference]
     fitting, choosing = inner_split(labels, groups, share=INNER_SHARE, seed=INNER_SEED)
+    steps = -(-len(fitting) // BATCH_CLIPS)
+    unit = -(-LEAST_STEPS // (LADDER[-1] * steps))
+    epochs = tuple(rung * unit for rung in LADDER)
     if not len(choosing):
-        return {"chosen": {"learning_rate": LEARNING_RATES[0], "epochs": EPOCHS[-1]}, "underfit": False}
+        return {"chosen": {"learning_rate": LEARNING_RATES[0], "epochs": epochs[-1]}, "underfit": False}
     queries = fold.reference[choosing].tolist()
-    rates = np.zeros((len(LEARNING_RATES), len(EPOCHS)))
+    rates = np.zeros((len(LEARNING_RATES), len(epochs)))
     for row, learning_rate in enumerate(LEARNING_RATES):
         answers = train_ctc(
             frames,
@@ -131,7 +136,7 @@ def _choose(
             reference=fold.reference[fitting].tolist(),
             queries=queries,
             learning_rate=learning_rate,
-            checkpoints=EPOCHS,
+            checkpoints=epochs,
             seeds=(INNER_SEED,),
             device=device,
         )
@@ -140,10 +145,13 @@ def _choose(
     row = int(np.argmin(rates[:, column]))
     curve = rates[row].tolist()
     return {
-        "chosen": {"learning_rate": LEARNING_RATES[row], "epochs": EPOCHS[column]},
-        "curve": {"epochs": list(EPOCHS), "inner": [1 - rate for rate in curve]},
+        "chosen": {"learning_rate": LEARNING_RATES[row], "epochs": epochs[column]},
+        "curve": {
+            "epochs": {"ladder": list(LADDER), "least_steps": LEAST_STEPS},
+            "inner": [1 - rate for rate in curve],
+        },
         # Character errors creep down for long: a rise of less than a hundredth changes no reader's mind.
-        "underfit": column == len(EPOCHS) - 1 and curve[-2] - curve[-1] > 0.01,
+        "underfit": column == len(epochs) - 1 and curve[-2] - curve[-1] > 0.01,
     }
 
 
