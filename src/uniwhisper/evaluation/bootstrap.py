@@ -62,7 +62,9 @@ def rate_draws(errors_SQ: np.ndarray, words_Q: np.ndarray, weights_RQ: np.ndarra
     """Resampled 1 - errors / words (not below 0), both summed over the drawn clips; float64 (resamples,).
 
     Args:
-        errors_SQ: int per seed and clip; `words_Q`: int per clip. Others as in `score_draws`.
+        errors_SQ: int, per seed and clip.
+        words_Q: int, per clip.
+        weights_RQ, seed: as in `score_draws`.
     """
     weights_RQ = weights_RQ.astype(np.float64)
     rates_RS = (weights_RQ @ errors_SQ.T) / np.maximum(weights_RQ @ words_Q, 1)[:, None]
@@ -99,6 +101,7 @@ def difference(observed: float, first_R: np.ndarray, second_R: np.ndarray) -> Di
 
     Args:
         observed: the difference of the two scores themselves.
+        first_R, second_R: float64 draws of each encoder's score.
     """
     draws_R = second_R - first_R
     low, high = interval(draws_R)

@@ -6,12 +6,16 @@ from uniwhisper.core.errors import MissingExtraError
 
 
 def accuracy(predicted_Q: np.ndarray, truth_Q: np.ndarray) -> float:
-    """Share of clips whose answered class is the right one."""
+    """Share of clips whose answered class (`predicted_Q`, int) is the right one (`truth_Q`, int)."""
     return float(np.mean(predicted_Q == truth_Q))
 
 
 def mean_average_precision(scores_QC: np.ndarray, truth_QC: np.ndarray) -> float:
     """Mean over classes of average precision (scikit-learn's); classes that no clip has are left out.
+
+    Args:
+        scores_QC: float, the higher the more likely.
+        truth_QC: 0 or 1, same shape.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -25,7 +29,7 @@ def mean_average_precision(scores_QC: np.ndarray, truth_QC: np.ndarray) -> float
 
 
 def score_logits(metric: str, logits_QC: np.ndarray, truth: np.ndarray) -> float:
-    """`metric` ("accuracy" or "mAP") of logits against int classes (Q,) or 0/1 (Q, C)."""
+    """`metric` ("accuracy" or "mAP") of `logits_QC` (float) against `truth`: int classes (Q,), or 0 and 1 (Q, C)."""
     if metric == "accuracy":
         return accuracy(logits_QC.argmax(axis=1), truth)
     assert metric == "mAP", metric
@@ -33,7 +37,7 @@ def score_logits(metric: str, logits_QC: np.ndarray, truth: np.ndarray) -> float
 
 
 def loss_of_logits(logits_QC: np.ndarray, truth: np.ndarray) -> float:
-    """Mean cross entropy against int classes (Q,), or mean binary cross entropy against 0/1 (Q, C); in nats."""
+    """Mean cross entropy in nats of `logits_QC` (float); binary where `truth` is 0 and 1 (Q, C), not int classes (Q,)."""
     logits_QC = logits_QC.astype(np.float64)
     if truth.ndim == 1:
         true_Q = np.take_along_axis(logits_QC, truth[:, None], axis=1)[:, 0]

@@ -83,7 +83,7 @@ def seed_of(content: str) -> int:
 def perturb(wave_S: np.ndarray, rule: Perturbation, seed: int) -> np.ndarray:
     """Gain and a smooth equaliser: a normal gain per band, linear between the bands in log frequency; zero phase.
 
-    Scaled down where it would exceed full scale. (S,) float32 in and out.
+    `wave_S` is float32, mono, 16 kHz, and so is the result; scaled down where it would exceed full scale.
     """
     generator = np.random.default_rng(seed)
     bands_db = generator.normal(0, rule.equalizer_db, len(EQUALIZER_HZ))
@@ -96,7 +96,7 @@ def perturb(wave_S: np.ndarray, rule: Perturbation, seed: int) -> np.ndarray:
 
 
 def mix(waves: list[np.ndarray], samples: int, seed: int) -> np.ndarray:
-    """Voices of like level, each cut or padded at random to `samples`, summed, brought to one level.
+    """Voices (`waves`: each (S,) float32, mono, 16 kHz) of like level, each cut or padded at random to `samples`, summed.
 
     The level of the sum is the same whatever the number of voices, so that loudness gives nothing away.
     """
