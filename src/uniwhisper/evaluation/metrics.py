@@ -37,7 +37,7 @@ def score_logits(metric: str, logits_QC: np.ndarray, truth: np.ndarray) -> float
 
 
 def loss_of_logits(logits_QC: np.ndarray, truth: np.ndarray) -> float:
-    """Mean cross entropy in nats of `logits_QC` (float); binary where `truth` is 0 and 1 (Q, C), not int classes (Q,)."""
+    """Mean cross entropy in nats of `logits_QC` (float) against int `truth` (Q,); binary against 0 and 1 (Q, C)."""
     logits_QC = logits_QC.astype(np.float64)
     if truth.ndim == 1:
         true_Q = np.take_along_axis(logits_QC, truth[:, None], axis=1)[:, 0]

@@ -159,7 +159,8 @@ def _size(source: AudioSource) -> int:
 def measured_hop_seconds(frames_N: np.ndarray, seconds_N: np.ndarray) -> float | None:
     """Seconds per frame, from the clips themselves: the least-squares slope of seconds against frames.
 
-    `frames_N` (int) and `seconds_N` (float) are per clip. A slope, because an encoder may give a constant number of frames more. Clips all of one length: their ratio.
+    `frames_N` (int) and `seconds_N` (float) are per clip. A slope, because an encoder may give a constant number of
+    frames more. Clips all of one length: their ratio.
     None where there are no frames.
     """
     known = frames_N > 0

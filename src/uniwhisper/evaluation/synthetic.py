@@ -96,7 +96,7 @@ def perturb(wave_S: np.ndarray, rule: Perturbation, seed: int) -> np.ndarray:
 
 
 def mix(waves: list[np.ndarray], samples: int, seed: int) -> np.ndarray:
-    """Voices (`waves`: each (S,) float32, mono, 16 kHz) of like level, each cut or padded at random to `samples`, summed.
+    """Voices (`waves`: each (S,) float32, mono, 16 kHz) of like level, each cut or padded to `samples`, summed.
 
     The level of the sum is the same whatever the number of voices, so that loudness gives nothing away.
     """
