@@ -18,6 +18,7 @@ from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
 from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
 from uniwhisper.embedding.table import EmbeddingTable, Failure
+from uniwhisper.evaluation import selection
 from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
 from uniwhisper.evaluation.cache import StoredClip, VectorCache
 from uniwhisper.evaluation.clips import find_clips
@@ -88,6 +89,14 @@ def suite_content(**task) -> dict:
     }
     tasks = [default | task]
     return {"format": "uniwhisper-suite", "format_version": 2, "name": "toy", "description": "Toy.", "tasks": tasks}
+
+
+@pytest.fixture(autouse=True)
+def hasty(request, monkeypatch):
+    """Probes of a few steps: these tests ask what happens to numbers, not how good they are."""
+    if request.node.name != "test_the_whole_judgement":
+        monkeypatch.setattr(selection, "LEAST_STEPS", {"linear": 16, "mlp": 8})
+        monkeypatch.setattr(selection, "DOUBLINGS", 0)
 
 
 @pytest.fixture
