@@ -64,7 +64,7 @@ def pooled_vectors(encode: Encode, waves: Iterable[np.ndarray], *, batch_clips: 
             frames_BTD = encode(wave_BS)
             assert frames_BTD.ndim == 3 and len(frames_BTD) == len(wave_BS), "frames (B, T, D) of every wave"
             pooled.append(frames_BTD.float().mean(dim=1).cpu().numpy())
-    return np.concatenate(pooled)
+    return np.concatenate(pooled) if pooled else np.zeros((0, 0), dtype=np.float32)
 
 
 class PaddedWhisper:
