@@ -30,6 +30,9 @@ def evaluate(
         Path | None,
         typer.Option("--cache", metavar="DIR", help="Where vectors and finished tasks are kept; else the user cache."),
     ] = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="clean|xares", help="Ours, or X-ARES 0.1.3's (docs/protocol-xares.md).")
+    ] = "clean",
     seed: Annotated[int, typer.Option("--seed", min=0, help="First of the probes' five seeds.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -59,6 +62,18 @@ def evaluate(
         )
     if find_spec("sklearn") is None:
         raise MissingExtraError.of("scikit-learn", "eval", "evaluation")
+    if protocol not in ("clean", "xares"):
+        raise UserError(
+            "no such protocol", expected="clean or xares", got=protocol, fix="leave --protocol out for clean"
+        )
+    if protocol == "xares":
+        from uniwhisper.cli.xares import evaluate_xares
+
+        evaluate_xares(
+            model, chosen, data, output,
+            device=device, seed=seed, overwrite=overwrite, as_json=as_json, bars=_progress(),
+        )  # fmt: skip
+        return
 
     from uniwhisper.evaluation.cache import VectorCache, default_cache
     from uniwhisper.evaluation.check import checked
