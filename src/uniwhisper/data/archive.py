@@ -34,10 +34,13 @@ def raise_problem(error: ManifestError) -> None:
     raise error
 
 
-def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = raise_problem) -> list[ArchivedClip]:
+def index_archive(
+    path: Path, *, on_problem: Callable[[ManifestError], None] = raise_problem, list_field: str | None = None
+) -> list[ArchivedClip]:
     """Clips of the tar at `path`, in the order of their keys.
 
     Args:
+        list_field: where a clip's JSON is a list, the field under which it stands; None: a list is a problem.
         on_problem: called with each problem. If it returns, the clip (or, in a truncated tar, everything after the
             damage) is left out of the result and reading goes on.
 
@@ -60,7 +63,7 @@ def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = r
             error = _problem(path, member.name, "each key once", f"a second member with {kind} for {key!r}", _REPACK)
         if error is None and extension == "json":
             try:
-                labels[key] = _json_object(path, member.name, content)
+                labels[key] = _json_object(path, member.name, content, list_field)
             except ManifestError as broken:
                 error = broken
         elif error is None:
@@ -140,11 +143,13 @@ def _unsafe(path: Path, member: tarfile.TarInfo) -> ManifestError | None:
     return _problem(path, member.name, "encoded audio", "0 bytes", "remove the clip, or put its audio in")
 
 
-def _json_object(path: Path, name: str, content: bytes) -> dict[str, Any]:
+def _json_object(path: Path, name: str, content: bytes, list_field: str | None) -> dict[str, Any]:
     try:
         value = json.loads(content.decode())
     except ValueError as error:
         raise _problem(path, name, "valid JSON in UTF-8", str(error), "mend this member") from None
+    if isinstance(value, list) and list_field is not None:
+        return {list_field: value}
     if not isinstance(value, dict):
         raise _problem(path, name, "a JSON object {field: value}", type(value).__name__, "mend this member")
     return value

@@ -177,6 +177,20 @@ class FramePooler(ClipPooler):
             times.append(window.start_seconds + hop_seconds * np.arange(len(frames_TD)))
         return FrameVectors(np.concatenate(vectors), np.concatenate(times), hop_seconds)
 
+    def frame_batches(
+        self, sources: Sequence[AudioSource], failures: list[Failure]
+    ) -> Iterator[tuple[int, float, np.ndarray]]:
+        """Index, seconds and frames (T, D) of every window, batched, in no order: for what only sums over frames.
+
+        Clips that cannot be read are added to `failures`.
+
+        Raises:
+            EncoderError: as `embed`.
+        """
+        for batch in self._batches(self._windows(sources, "skip", failures)):
+            for window, frames_TD in zip(batch, self._frames(batch), strict=True):
+                yield window.index, window.seconds, frames_TD
+
 
 def pooler(function: FrameFunction, *, weights: str, code: str, pooling: str, layer: str = "final") -> ClipPooler:
     """The encoder that a function makes; the four texts are its identity."""
