@@ -11,7 +11,8 @@ def report(
         list[Path], typer.Argument(metavar="RESULTS...", help="Result files, or folders that hold some.")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The page; .md and .png of the same name come beside it.")
+        Path,
+        typer.Option("-o", "--output", help="The page; .md, .csv, .json and .png come beside it."),
     ] = Path("report.html"),
     suite: Annotated[
         str | None, typer.Option("--suite", help="Use only the results of this suite; needed where several lie there.")
@@ -22,21 +23,23 @@ def report(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Put results into one HTML page, one Markdown file and a chart.
+    """Put results into one HTML page, and the same as Markdown with a chart, CSV and JSON.
 
     Exit status: 0 done; 2 nothing was written.
     """
     from uniwhisper.cli.output import note, print_json
     from uniwhisper.core.errors import OutputError
     from uniwhisper.core.files import atomic_output, check_output
+    from uniwhisper.report.answers import read_answers
     from uniwhisper.report.build import build
-    from uniwhisper.report.results import ResultError, compare, find_results, read_result
+    from uniwhisper.report.comparison import compare, find_results
+    from uniwhisper.report.results import ResultError, read_result
 
     if output.suffix != ".html":
         raise OutputError(
             f"{output} is not a page's name", expected="a name ending in .html", got=output.name, fix="-o report.html"
         )
-    paths = [output, output.with_suffix(".md"), output.with_suffix(".png")]
+    paths = [output.with_suffix(suffix) for suffix in (".html", ".md", ".csv", ".json", ".png")]
     for path in paths:
         check_output(path, overwrite=overwrite)
     everything = [read_result(file) for file in find_results(results)]
@@ -49,8 +52,10 @@ def report(
             fix="choose one of these with --suite",
         )
     comparison = compare(read, allow_skips=allow_skips)
-    built = build(comparison, png_name=paths[2].name)
-    contents = [built.html.encode(), built.markdown.encode(), built.png]
+    answers = [read_answers(result) for result in comparison.results]
+    built = build(comparison, answers=answers, png_name=paths[-1].name)
+    texts = [built.html, built.markdown, built.csv, built.json]
+    contents = [*(text.encode() for text in texts), built.png]
     for path, content in zip(paths, contents, strict=True):
         with atomic_output(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(content)
