@@ -105,7 +105,11 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def decode(self, frames_BTD: Tensor, counts_B: Tensor) -> list[str]:
-        """Greedy transcripts; arguments as in `forward`."""
+        """Greedy transcripts; arguments as in `forward`.
+
+        Transformers counts positions without the masked padding here, and with it in `forward`: where a batch pads,
+        text stands at other positions than it was trained at. X-ARES does the same: it is part of the protocol.
+        """
         tokens_BL, text_counts_B = _padded([self._ids(self.separator)] * len(frames_BTD), 0, frames_BTD.device)
         inputs_BPH, mask_BP = self._inputs(frames_BTD, counts_B, tokens_BL, text_counts_B)
         generated_BL = self.causal_lm.generate(
