@@ -66,6 +66,7 @@ compat/xares/.venv: compat/xares/pyproject.toml compat/xares/uv.lock | $(UV)
 	@touch $@
 
 compat-xares: setup compat/xares/.venv ## agreement with the real X-ARES 0.1.3; DATA=folder with esc50, fsdd, ravdess
+	@$(ONE_THREAD) $(RUN) python compat/xares/agree_metrics.py
 	@$(ONE_THREAD) $(RUN) python compat/xares/agree.py --data "$(DATA)" $(COMPAT_ARGS)
 
 benchmark-xares: setup compat/xares/.venv ## time and disk beside the real X-ARES (needs FFmpeg); DATA=folder with esc50

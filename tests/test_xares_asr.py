@@ -44,13 +44,12 @@ def language_model():
 
 
 def spoken(count: int, seed: int) -> asr.Transcribed:
-    """Two words a clip, each some frames of its own direction."""
+    """Two words a clip, each three frames of its own direction: padding would move the positions (see `decode`)."""
     generator, directions = np.random.default_rng(seed), np.random.default_rng(9).normal(size=(len(WORDS), WIDTH))
     frames, texts = [], []
     for _ in range(count):
         said = generator.integers(0, len(WORDS), 2)
-        lengths = generator.integers(2, 4, 2)
-        frames.append(np.repeat(directions[said], lengths, axis=0).astype(np.float32))
+        frames.append(np.repeat(directions[said], 3, axis=0).astype(np.float32))
         texts.append(" ".join(WORDS[word] for word in said))
     return asr.Transcribed(frames, texts)
 
@@ -88,7 +87,7 @@ def test_only_the_adapter_learns_and_padding_changes_no_gradient(language_model)
 
 def test_an_adapter_learns_to_steer_a_frozen_model(language_model):
     before = {name: weight.clone() for name, weight in language_model[0].state_dict().items()}
-    training, scored = spoken(200, 0), spoken(10, 1)
+    training, scored = spoken(300, 0), spoken(10, 1)
     answer = asr.train_asr(
         training,
         scored,
@@ -96,10 +95,10 @@ def test_an_adapter_learns_to_steer_a_frozen_model(language_model):
         causal_lm=language_model[0],
         tokenizer=language_model[1],
         width=WIDTH,
-        orders=order.epoch_orders([np.arange(200)], epochs=10, seed=0),
+        orders=order.epoch_orders([np.arange(300)], epochs=10, seed=0),
     )
     assert len(answer.hypotheses) == 10
     assert max(answer.chosen_by) == answer.chosen_by[answer.epoch] > 0.6
     # A random model may talk on after a wrong word, and one such clip spoils the corpus's error rate.
-    assert np.mean([said == true for said, true in zip(answer.hypotheses, scored.transcripts, strict=True)]) > 0.3
+    assert np.mean([said == true for said, true in zip(answer.hypotheses, scored.transcripts, strict=True)]) >= 0.4
     assert all((weight == before[name]).all() for name, weight in language_model[0].state_dict().items())

@@ -96,7 +96,10 @@ class Recogniser(nn.Module):
         return loss, logits_BPV
 
     def guess(self, frames_BTD: Tensor, counts_B: Tensor, transcripts: Sequence[str]) -> list[str]:
-        """Argmax after each token of the true `transcripts`, cut to as many characters; arguments as in `forward`."""
+        """Argmax after each token of the true `transcripts`, cut to as many characters.
+
+        `frames_BTD` and `counts_B` as in `forward`.
+        """
         _, logits_BPV = self(frames_BTD, counts_B, transcripts)
         guessed = self.tokenizer.batch_decode(
             logits_BPV[:, frames_BTD.shape[1] :].argmax(dim=-1), skip_special_tokens=True
@@ -105,7 +108,11 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def decode(self, frames_BTD: Tensor, counts_B: Tensor) -> list[str]:
-        """Greedy transcripts; arguments as in `forward`."""
+        """Greedy transcripts; `frames_BTD` and `counts_B` as in `forward`.
+
+        Transformers counts positions without the masked padding here, and with it in `forward`: where a batch pads,
+        text stands at other positions than it was trained at. X-ARES does the same: it is part of the protocol.
+        """
         tokens_BL, text_counts_B = _padded([self._ids(self.separator)] * len(frames_BTD), 0, frames_BTD.device)
         inputs_BPH, mask_BP = self._inputs(frames_BTD, counts_B, tokens_BL, text_counts_B)
         generated_BL = self.causal_lm.generate(

@@ -46,7 +46,7 @@ def segments(frames_TC: np.ndarray, *, hop_seconds: float, segment_seconds: floa
 
 
 def decide(logits_TC: np.ndarray) -> np.ndarray:
-    """0/1 int8 of float logits: probability above one half; exactly one half is 0."""
+    """0/1 int8 of float `logits_TC` of any shape: probability above one half; exactly one half is 0."""
     return (np.asarray(logits_TC) > 0).astype(np.int8)
 
 

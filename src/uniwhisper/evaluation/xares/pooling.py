@@ -39,7 +39,7 @@ def first_crop(wave_S: np.ndarray, seconds: float | None) -> np.ndarray:
 
 
 def padded_batches(waves: Iterable[np.ndarray], batch_clips: int = BATCH_CLIPS) -> Iterator[Tensor]:
-    """Waves (S,) float to (B, longest S) float32 with zeros on the right, in their order."""
+    """`waves` (S,) float to (B, longest S) float32 with zeros on the right, in their order."""
     waiting: list[np.ndarray] = []
     for wave_S in waves:
         waiting.append(wave_S)
