@@ -14,8 +14,10 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import soundfile
 
 from toy_results import TASKS, toy_result, toy_task, write_result
+from uniwhisper.core.errors import OutputError, UserError
 from uniwhisper.report.answers import confusion, read_answers
 from uniwhisper.report.build import Difference, Differences, SoundMap, build, chart
 from uniwhisper.report.comparison import compare, find_results
@@ -403,30 +405,61 @@ def test_reports_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_the_verb(tmp_path):
-    results = tmp_path / "results"
+def test_the_verb_writes_all_files(tmp_path, monkeypatch, capsys):
+    from uniwhisper.cli.report import report
+
+    monkeypatch.chdir(tmp_path)
+    results = Path("results")
     write_result(results, "a", *toy_result("a", 0.4))
     write_result(results, "b", *toy_result("b", 0.9))
     write_result(results, "c", *toy_result("c", suite={"name": "dev", "hash": "7", "description": ""}))
+    with pytest.raises(ResultError, match="choose one with --suite"):
+        report([results])
+    assert not Path("report.html").exists()
+    beside = results / "report.html"
+    report([results], output=beside, suite="toy", as_json=True)
+    assert json.loads(capsys.readouterr().out)["encoders"] == ["a", "b"]
+    page = parse(beside.read_text())
+    assert "b minus a" in " ".join(page.words) and page.tags.count("svg") == 4
+    assert beside.with_suffix(".png").read_bytes().startswith(PNG)
+    assert {path.suffix for path in results.glob("report.*")} == {".html", ".md", ".csv", ".json", ".png"}
+    with pytest.raises(OutputError, match="--overwrite"):
+        report([results], output=beside, suite="toy")
+    with pytest.raises(ResultError, match="no result of the suite 'none'"):  # nor is the report taken for a result
+        report([results], suite="none")
+    with pytest.raises(OutputError, match="a name ending in"):
+        report([results], output=Path("page.pdf"), suite="toy")
+    with pytest.raises(UserError, match="where is the audio to map"):
+        report([results], suite="toy", maps=["log-mel"])
 
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "uniwhisper", "report", "results", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
-    mixed = run()
-    assert mixed.returncode == 2 and "--suite" in mixed.stderr and not (tmp_path / "report.html").exists()
-    one = run("--suite", "toy", "--json", "-o", "results/report.html")
-    assert one.returncode == 0, one.stderr
-    assert json.loads(one.stdout)["encoders"] == ["a", "b"]
-    page = parse((results / "report.html").read_text())
-    text = " ".join(page.words)
-    assert "b minus a" in text and page.tags.count("svg") == 4
-    again = run("--suite", "toy", "-o", "results/report.html")
-    assert again.returncode == 2 and "--overwrite" in again.stderr
-    spaced = run("--suite", "toy", "-o", "my page.html")  # the report beside the results is not taken for one
-    assert spaced.returncode == 0, spaced.stderr
-    image = re.search(r"!\[.*\]\((.*)\)", (tmp_path / "my page.md").read_text())[1]
-    assert (tmp_path / unquote(image)).read_bytes().startswith(PNG)
-    for arguments in (["--suite", "none"], ["-o", "page.pdf"], ["--suite", "toy", "--map", "log-mel"]):
-        refused = run(*arguments)
-        assert refused.returncode == 2 and "expected" in refused.stderr
+def test_the_picture_is_named_as_the_page(comparison_of):
+    markdown = build(comparison_of(toy_result("a")), png_name="my page.png").markdown
+    assert unquote(re.search(r"!\[.*\]\((.*)\)", markdown)[1]) == "my page.png"
+
+
+def test_a_map_holds_every_class_evenly_and_plays(tmp_path):
+    from test_evaluation_run import clips_of_fold, suite_content, write_tar
+    from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
+    from uniwhisper.evaluation.clips import find_clips
+    from uniwhisper.evaluation.sound_map import task_map
+    from uniwhisper.evaluation.suites import load_suite
+
+    for fold in (1, 2, 3):
+        write_tar(tmp_path / "data" / "tones" / f"fold-{fold}.tar", clips_of_fold(fold))
+    (tmp_path / "toy.json").write_text(json.dumps(suite_content()))
+    (task,) = load_suite(tmp_path / "toy.json").tasks
+    found = find_clips(task, tmp_path / "data")
+    made = task_map(LogMelStatistics(), found, most=10, sounds=True)
+    labels = [clip.label for clip in made.clips]
+    assert len(labels) == 10 and labels.count("low") == labels.count("high") == 5
+    assert min(clip.x for clip in made.clips) == 0 and max(clip.y for clip in made.clips) == 1
+    low = np.mean([[clip.x, clip.y] for clip in made.clips if clip.label == "low"], axis=0)
+    high = np.mean([[clip.x, clip.y] for clip in made.clips if clip.label == "high"], axis=0)
+    assert np.linalg.norm(low - high) > 0.3  # tones apart by octaves do not lie together
+    for clip in made.clips:
+        wave_S, rate_hz = soundfile.read(io.BytesIO(clip.sound))
+        assert rate_hz == 16_000 and 0.15 < len(wave_S) / rate_hz < 0.4 and len(clip.sound) < 2_000
+    assert task_map(LogMelStatistics(), found, most=10, sounds=True) == made
+    silent = task_map(LogMelStatistics(), found, most=10, sounds=False)
+    assert all(clip.sound is None for clip in silent.clips)

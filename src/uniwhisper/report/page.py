@@ -21,7 +21,7 @@ _SCRIPT = Path(__file__).with_name("map.js")
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell with a second, quieter line."""
+    """A table cell with a quieter line below it, or several, divided by line breaks."""
 
     text: str
     detail: str = ""
