@@ -75,21 +75,29 @@ def compare(first: Opened, second: Opened) -> Compared:
     if not poolings:
         raise _unequal("poolings", first, second, first.result["poolings"], second.result["poolings"])
     for one, other in zip(first.result["tasks"], second.result["tasks"], strict=True):
+        weights_RQ = _clip_weights(first, one["name"])
         for pooling in [*poolings, "frames"]:
             for measure in one["scores"].get(pooling, {}):
                 if measure in other["scores"].get(pooling, {}) and one["metric"] != "mAP":
                     key = (one["name"], pooling, measure)
-                    draws[key] = _draws(first, second, *key)
+                    draws[key] = _draws(first, second, *key, weights_RQ)
                     observed = other["scores"][pooling][measure]["score"] - one["scores"][pooling][measure]["score"]
                     tasks[key] = bootstrap.difference(observed, *draws[key])
     return Compared(tasks, _averages(first, second, poolings, draws))
 
 
-def _draws(first: Opened, second: Opened, task: str, pooling: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
+def _clip_weights(opened: Opened, task: str) -> np.ndarray:
+    """How often each clip of a task is drawn: the same for every measure."""
+    seed = bootstrap_seed(opened.result["seeds"]["first"], task)
+    return bootstrap.clip_weights(opened.clips[f"{task}/group"].tolist(), seed=seed)
+
+
+def _draws(
+    first: Opened, second: Opened, task: str, pooling: str, measure: str, weights_RQ: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Resampled scores of both, row by row with the same clips; seeds are drawn apart."""
     seed = bootstrap_seed(first.result["seeds"]["first"], task)
-    groups, folds = first.clips[f"{task}/group"].tolist(), first.clips[f"{task}/fold"].tolist()
-    weights_RQ = bootstrap.clip_weights(groups, seed=seed)
+    folds = first.clips[f"{task}/fold"].tolist()
     draws = []
     for place, opened in enumerate((first, second)):
         answers = opened.clips[f"{task}/{pooling}/{measure}{'_errors' if measure == SPEECH_MEASURE else ''}"]

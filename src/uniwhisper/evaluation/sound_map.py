@@ -49,7 +49,7 @@ def task_map(encoder: ClipEncoder, found: TaskClips, *, most: int, sounds: bool,
         MissingExtraError: scikit-learn is not installed.
     """
     chosen = [found.clips[index] for index in _evenly([clip.label for clip in found.clips], most, seed)]
-    sources = [clip.audio() for clip in chosen]
+    sources = [clip.source.audio() for clip in chosen]
     table = encoder.embed(sources, on_error="skip")
     failed = {failure.index for failure in table.failures}
     kept = [index for index in range(len(chosen)) if index not in failed]

@@ -1,6 +1,7 @@
 """The answer for every clip, from the file beside a result: what confusion matrices are counted from."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -39,9 +40,9 @@ def read_answers(result: Result) -> Answers:
         ResultError: the file is not the one that was written with the result.
     """
     name = result.clips_file["name"]
-    path = result.file.with_name(name)
     # A name from a file: nothing outside the result's own folder is opened.
-    if not name or path.parent != result.file.parent or not path.is_file():
+    path = result.file.parent / Path(name).name
+    if Path(name).name != name or not path.is_file():
         return {}
     try:
         if hash_file(path) != result.clips_file["sha256"]:
@@ -60,7 +61,7 @@ def read_answers(result: Result) -> Answers:
 def confusion(answers: Answers, task: str, pooling: str, measure: str) -> Confusion | None:
     """Confusion matrix of a task of one class per clip; None: the answers are not there, or of another kind."""
     label_N, classes_C = answers.get(f"{task}/label"), answers.get(f"{task}/classes")
-    answered = answers.get(f"{task}/{pooling}/{measure}", answers.get(f"{task}/{measure}"))
+    answered = answers.get(f"{task}/{pooling}/{measure}")
     if label_N is None or classes_C is None or answered is None or label_N.ndim != 1 or answered.dtype.kind != "i":
         return None
     answered_SN = answered.reshape(-1, len(label_N))

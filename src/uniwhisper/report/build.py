@@ -52,7 +52,6 @@ class Report:
     markdown: str
     csv: str
     json: str
-    png: bytes
 
 
 def build(
@@ -69,17 +68,13 @@ def build(
         answers: the answers of each result, in the order of the results; without them no confusion matrices.
         differences: of pairs of encoders.
         maps: none without audio.
-        png_name: file name under which the caller puts the chart beside the Markdown file, which shows it.
-
-    Raises:
-        MissingExtraError: Matplotlib is not installed.
+        png_name: file name under which the caller puts the `chart` beside the Markdown file, which shows it.
     """
     return Report(
         html=_page(comparison, answers, differences, maps).render(),
         markdown=tables.markdown(comparison, differences, png_name),
         csv=tables.csv(comparison),
         json=tables.as_json(comparison, differences),
-        png=_chart(comparison),
     )
 
 
@@ -89,7 +84,12 @@ def charted(comparison: Comparison) -> list[str]:
     return [measures[0]] if len(measures) == 1 else [measures[0], measures[-1]]
 
 
-def _chart(comparison: Comparison) -> bytes:
+def chart(comparison: Comparison) -> bytes:
+    """The bars of the page as PNG, for documents that show pictures only.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+    """
     rows = []
     for place, task in enumerate(comparison.results[0].tasks):
         for measure in charted(comparison):

@@ -21,7 +21,7 @@ _SCRIPT = Path(__file__).with_name("map.js")
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell with a second, quieter line."""
+    """A table cell with a quieter line below it, or several, divided by line breaks."""
 
     text: str
     detail: str = ""
@@ -60,7 +60,7 @@ class Page:
 
     def __init__(self, title: str, *, summary: str = "") -> None:
         self.title = title
-        self._plays = False
+        self._has_map = False
         self._parts = [f"<header><h1>{escape(title)}</h1>"]
         if summary:
             self._parts.append(f'<p class="summary">{escape(summary)}</p>')
@@ -129,7 +129,7 @@ class Page:
         Args:
             media_type: of the sounds, e.g. `audio/mpeg`.
         """
-        self._plays = self._plays or any(point.sound for point in points)
+        self._has_map = True
         self._figure(map_html(points, media_type), caption)
 
     def audio(self, content: bytes, *, media_type: str, caption: str = "") -> None:
@@ -157,7 +157,7 @@ class Page:
         """The whole page."""
         style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
         policy, script = _POLICY, ""
-        if self._plays:
+        if self._has_map:
             code = _SCRIPT.read_text(encoding="utf-8")
             policy += f"; script-src 'sha256-{b64encode(sha256(code.encode()).digest()).decode()}'"
             script = f"<script>{code}</script>\n"

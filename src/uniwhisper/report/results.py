@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from uniwhisper.core.errors import UserError
-from uniwhisper.report.version1 import upgraded
 
 FORMAT_VERSION = 2
 
@@ -109,8 +108,6 @@ def read_result(path: Path) -> Result:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != "uniwhisper-result":
             raise ValueError("its `format` is not uniwhisper-result")
-        if content.get("format_version") == 1:
-            content = upgraded(content)
         if content.get("format_version") != FORMAT_VERSION:
             raise ValueError(f"format_version {content.get('format_version')!r}")
         return _result(path, content)

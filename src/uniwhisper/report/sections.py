@@ -47,7 +47,7 @@ def averages(page: Page, comparison: Comparison) -> None:
             rows,
             caption="Mean of the domains' means" + ("" if side == "headline" else ", tasks of corpora trained on"),
         )
-        for measure in measures:
+        for measure in dict.fromkeys((measures[0], measures[-1])):
             _domains(page, comparison, side, measure)
     page.text(
         "The mean is over the domains' means, so that a domain of many tasks does not decide alone; below it the "
@@ -103,7 +103,7 @@ def differences(page: Page, comparison: Comparison, pairs: Sequence["Differences
         measures = list(dict.fromkeys(row.measure for row in pair.rows))
         for row in pair.rows:
             clear = not row.low <= 0 <= row.high
-            detail = f"{signed(row.low)} to {signed(row.high)}, p {row.p:.3f}"
+            detail = f"{signed(row.low)} to {signed(row.high)}\np {three_digits(row.p)}"
             rows.setdefault((row.of, row.pooling), {})[row.measure] = Cell(signed(row.value), detail, clear)
         page.table(
             ["", *map(name_of, measures)],
@@ -177,7 +177,7 @@ def _average_cell(column: list[Average | None], place: int) -> Cell:
         return Cell("–")
     top = max(each.value for each in column if each is not None)
     weighted = f"by clips {three_digits(average.clip_weighted)}"
-    detail = "; ".join(part for part in (interval(average), weighted) if part)
+    detail = "\n".join(part for part in (interval(average), weighted) if part)
     return Cell(three_digits(average.value), detail, len(column) > 1 and average.value == top)
 
 

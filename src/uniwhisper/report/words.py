@@ -5,7 +5,6 @@ from uniwhisper.report.results import Average, Result, Score
 _NAMES = {
     "knn": "kNN",
     "knn_standardised": "kNN, standardised",
-    "probe": "linear probe",
     "linear": "linear probe",
     "mlp": "MLP probe",
     "ctc": "CTC probe",
