@@ -471,7 +471,7 @@ def test_overlap_finds_the_same_file_and_the_same_sound(manifest, tmp_path):
         ("two.flac", flac.getvalue()), ("two.json", b"{}"),
         ("three.wav", other.getvalue()), ("three.json", b"{}"),
     ]  # fmt: skip
-    found = find_overlap(manifest, [write_tar(tmp_path / "eval.tar", members)])
+    found = find_overlap(manifest, [write_tar(tmp_path / "eval.tar", members)]).overlaps
     assert {(match.key, match.training_id, match.by) for match in found} == {
         ("one", copied.id, "file"),
         ("two", rewrapped.id, "sound"),

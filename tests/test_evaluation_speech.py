@@ -158,5 +158,7 @@ def test_an_encoder_without_frames_is_not_scored_and_says_so(songs):
         JudgedEncoder(TwoNumbers(), "x", "x"), load_suite(songs / "s.json"), songs / "data", cache=None
     )
     (task,) = judgement.result["tasks"]
-    assert task["scores"] == {} and task["clips"]["scored"] == 0 and any("needs frames" in note for note in task["notes"])
+    assert (
+        task["scores"] == {} and task["clips"]["scored"] == 0 and any("needs frames" in note for note in task["notes"])
+    )
     assert judgement.result["averages"]["headline"]["own"] == {}

@@ -4,6 +4,7 @@ As `loader.step_batches`, for the same draws; the sound differs from the loader'
 in the noise, so a run keeps to one of the two.
 """
 
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
@@ -46,8 +47,9 @@ class PlanDataset(Dataset):
         places = (record.id for manifest in manifests for record in manifest.records)
         self._place = {record_id: place for place, record_id in enumerate(places)}
 
-    def __getitem__(self, steps: range) -> list[tuple[Plans, Batch] | UserError]:
-        return [self._step(step) for step in steps]
+    def __getitem__(self, steps: range) -> list[bytes]:
+        # As bytes: the loader would pass every tensor of a group as an open file, more than a process may have.
+        return [pickle.dumps(self._step(step)) for step in steps]
 
     def _step(self, step: int) -> tuple[Plans, Batch] | UserError:
         draws = self._mixture.step(step)
@@ -91,7 +93,8 @@ class ResidentBatches:
     """Reason -> number of clips that nothing is asked about, or that lose a task."""
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        for step, made in zip(self.steps, chain.from_iterable(self.loader), strict=True):
+        for step, sent in zip(self.steps, chain.from_iterable(self.loader), strict=True):
+            made = pickle.loads(sent)
             if isinstance(made, UserError):
                 raise made
             plans, batch = made

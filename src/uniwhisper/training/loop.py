@@ -5,9 +5,10 @@ run killed after any step continues exactly; the language model's weights are ha
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -54,10 +55,12 @@ def train(
     device: torch.device,
     cache: Path | None,
     console: Console,
+    overlap: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a recipe on a manifest; returns the folder of the exported model.
 
-    `cache` is the folder where decoded audio is kept between runs; None decodes each clip when it is drawn.
+    `cache` is the folder where decoded audio is kept between runs; None decodes each clip when it is drawn. `overlap`
+    is what comparing with the evaluation sets gave, for `run.json`; None: they were not compared (again).
 
     Raises:
         OutputError: `output` holds a run and `resume` is False.
@@ -79,7 +82,8 @@ def train(
         progress = load_checkpoint(checkpoint, model, optimizer)
     tokenizer = model.language_model.tokenizer
     batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache)
-    write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
+    compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
+    write_start(output, {**start_of_run, **compared, "left_out": batches.left_out}, frozen_identity)
     with RunRecord(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:
             record.say(f"resuming after step {progress.step}")
