@@ -21,10 +21,10 @@ RUN := $(UV) run --no-sync
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup lock check format test test-gpu demo
+.PHONY: help python setup lock check format test test-gpu demo compat-xares benchmark-xares
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 python:
 	@test -n "$(PYTHON)" || { found=$$(python3 --version 2>/dev/null); \
@@ -59,3 +59,15 @@ test-gpu: ## tests on a CUDA device, in the Python that is active (its torch fit
 
 demo: setup ## the whole path on synthetic sounds; AUDIO=folder embeds your own files instead
 	@$(RUN) uniwhisper demo $(if $(AUDIO),--audio "$(AUDIO)")
+
+# The real X-ARES needs torchaudio, hence an older torch: it has an environment of its own, and files go between.
+compat/xares/.venv: compat/xares/pyproject.toml compat/xares/uv.lock | $(UV)
+	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --locked --project compat/xares
+	@touch $@
+
+compat-xares: setup compat/xares/.venv ## agreement with the real X-ARES 0.1.3; DATA=folder with esc50, fsdd, ravdess
+	@$(ONE_THREAD) $(RUN) python compat/xares/agree_metrics.py
+	@$(ONE_THREAD) $(RUN) python compat/xares/agree.py --data "$(DATA)" $(COMPAT_ARGS)
+
+benchmark-xares: setup compat/xares/.venv ## time and disk beside the real X-ARES (needs FFmpeg); DATA=folder with esc50
+	@$(RUN) python benchmarks/xares.py --data "$(DATA)" $(COMPAT_ARGS)

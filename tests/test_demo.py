@@ -16,9 +16,10 @@ from uniwhisper.core.errors import AudioError, OutputError
 from uniwhisper.data.prepare import prepare
 from uniwhisper.demo.corpus import variants, write_corpus
 from uniwhisper.demo.folder import run_folder
-from uniwhisper.demo.neighbours import nearest, places_on_map
+from uniwhisper.demo.neighbours import nearest
 from uniwhisper.demo.run import run_demo
 from uniwhisper.demo.synth import KINDS, synthesise
+from uniwhisper.evaluation.places import places_on_map
 from uniwhisper.recipes.demo import demo
 from uniwhisper.training.overrides import override
 

@@ -1,4 +1,4 @@
-"""kNN, probe, folds, bootstrap: against formulas written out again, hand computation and scikit-learn."""
+"""kNN, folds, bootstrap: against formulas written out again, hand computation and scikit-learn."""
 
 import math
 
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from uniwhisper.evaluation.bootstrap import bootstrap_draws, interval
+from uniwhisper.evaluation.bootstrap import clip_weights, difference, interval, score_draws
+from uniwhisper.evaluation.clips import deal_groups
 from uniwhisper.evaluation.folds import Standardiser, inner_split, make_folds
 from uniwhisper.evaluation.knn import knn_predict
-from uniwhisper.evaluation.probe import STRENGTHS, probe_predict
 from uniwhisper.evaluation.scoring import score_task
 
 
@@ -79,75 +79,17 @@ def test_knn_is_not_the_per_feature_normalisation_of_x_ares():
     assert (ours != theirs).any()
 
 
-def blobs(seed: int, *, classes: int = 3, clips: int = 90, width: int = 6, distance: float = 6.0):
-    generator = np.random.default_rng(seed)
-    labels = np.arange(clips) % classes
-    centres = np.random.default_rng(99).normal(size=(classes, width)) * distance
-    return (centres[labels] + generator.normal(size=(clips, width))).astype(np.float32), labels
-
-
-def test_probe_learns_what_is_separable():
-    reference, labels = blobs(0)
-    queries, truth = blobs(1)
-    answer = probe_predict(reference, labels, queries, seed=0)
-    assert (answer.predicted == truth).all()
-    assert answer.converged and answer.strength in STRENGTHS
-
-
-def test_probe_equals_scikit_learn_at_its_strength():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
-    reference, labels = blobs(0, distance=0.6, clips=150)
-    queries, _ = blobs(1, distance=0.6, clips=150)
-    answer = probe_predict(reference, labels, queries, seed=0)
-    scaler = StandardScaler().fit(reference)
-    model = LogisticRegression(C=answer.strength, tol=1e-8, max_iter=10000).fit(scaler.transform(reference), labels)
-    assert (answer.predicted == model.predict(scaler.transform(queries))).mean() >= 0.99
-
-
-def test_probe_is_at_chance_on_shuffled_labels():
-    reference, labels = blobs(0, clips=600, classes=4)
-    queries, truth = blobs(1, clips=600, classes=4)
-    shuffled = np.random.default_rng(5).permutation(labels)
-    answer = probe_predict(reference, shuffled, queries, seed=0)
-    # Blobs are answered as wholes: the count of right blobs is what varies.
-    assert (answer.predicted == truth).mean() < 0.6
-    shuffled_truth = np.random.default_rng(6).permutation(truth)
-    assert abs((answer.predicted == shuffled_truth).mean() - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 600)
-
-
-def test_probe_says_when_it_did_not_converge():
-    reference, labels = blobs(0, distance=0.5)
-    assert not probe_predict(reference, labels, reference, seed=0, max_iterations=2).converged
-
-
-def test_probe_chooses_its_strength_without_the_scored_fold():
-    reference, labels = blobs(0, distance=0.5)
-    near, far = blobs(1, distance=0.5)[0], 1000 * blobs(2, distance=5.0)[0]
-    chosen = {probe_predict(reference, labels, queries, seed=0).strength for queries in (near, far)}
-    assert len(chosen) == 1
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), others=st.integers(1, 20), scale=st.floats(0.1, 1e4))
-def test_no_answer_depends_on_the_other_scored_clips(seed, others, scale):
+def test_no_neighbour_depends_on_the_other_scored_clips(seed, others, scale):
     """Fails if anything is fitted on the scored fold: its other clips would then move the answer to the first."""
     generator = np.random.default_rng(seed)
-    reference = generator.normal(size=(30, 4)).astype(np.float32) * [1, 10, 100, 0.1]
+    reference = (generator.normal(size=(30, 4)) * [1, 10, 100, 0.1]).astype(np.float32)
     query = generator.normal(size=(1, 4)).astype(np.float32)
     company = np.concatenate([query, generator.normal(size=(others, 4)) * scale + scale]).astype(np.float32)
     standardise = Standardiser.fit(reference)
     np.testing.assert_array_equal(standardise(company)[:1], standardise(query))
-
-    labels = np.arange(30) % 3
-    rest = np.arange(others + 1) % 3
-    answers = []
-    for scored, truth in ((query, rest[:1]), (company, rest)):
-        vectors = np.concatenate([reference, scored]).astype(np.float32)
-        folds = ["a"] * 30 + ["b"] * len(scored)
-        result = score_task(vectors, np.concatenate([labels, truth]), folds, ("b",), seed=0)
-        answers.append([predicted[0] for predicted in result.predicted.values()])
+    answers = [knn_predict(reference, np.arange(30) % 3, scored)[0] for scored in (query, company)]
     assert answers[0] == answers[1]
 
 
@@ -184,34 +126,115 @@ def test_a_fold_needs_clips_inside_and_outside(names):
         make_folds(names, ["a"])
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=80), st.integers(0, 1000))
-def test_inner_split_keeps_every_class_on_the_fitting_side(labels, seed):
-    labels = np.array(labels)
-    fitting, choosing = inner_split(labels, share=0.2, seed=seed)
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), min_size=2, max_size=80), st.integers(0, 1000))
+def test_inner_split_never_parts_a_group_nor_takes_a_whole_class(clips, seed):
+    labels, groups = np.array([label for label, _ in clips]), [str(group) for _, group in clips]
+    fitting, choosing = inner_split(labels, groups, share=0.2, seed=seed)
     assert sorted([*fitting, *choosing]) == list(range(len(labels)))
     assert set(labels[fitting]) == set(labels)
+    assert not {groups[i] for i in fitting} & {groups[i] for i in choosing}
+    again = inner_split(labels, groups, share=0.2, seed=seed)
+    np.testing.assert_array_equal(again[1], choosing)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=10, max_size=80), st.integers(0, 1000))
+def test_inner_split_by_clip_is_stratified(labels, seed):
+    labels = np.array(labels)
+    _, choosing = inner_split(labels, [str(clip) for clip in range(len(labels))], share=0.2, seed=seed)
     for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
-        assert (labels[choosing] == label).sum() == (0 if count == 1 else max(1, round(0.2 * count)))
+        if count > 2:
+            assert abs((labels[choosing] == label).sum() - 0.2 * count) <= 0.5 + 1e-9
+
+
+def test_inner_split_holds_out_a_whole_speaker():
+    labels, speakers = np.arange(100) % 10, [str(clip // 20) for clip in range(100)]
+    _, choosing = inner_split(labels, speakers, share=0.2, seed=0)
+    assert len(choosing) == 20 and len({speakers[clip] for clip in choosing}) == 1
+
+
+def test_inner_split_holds_nothing_out_where_groups_are_classes():
+    labels = np.repeat([0, 1, 2], 5)
+    _, choosing = inner_split(labels, [str(label) for label in labels], share=0.2, seed=0)
+    assert len(choosing) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=5, max_size=100))
+def test_dealt_groups_stay_whole_and_know_no_order(clips):
+    groups, labels = [str(group) for _, group in clips], [str(label) for label, _ in clips]
+    folds = deal_groups(groups, labels, ("a", "b", "c"))
+    assert all(len({f for f, g in zip(folds, groups, strict=True) if g == group}) == 1 for group in groups)
+    backwards = deal_groups(groups[::-1], labels[::-1], ("a", "b", "c"))
+    assert backwards[::-1] == folds
+
+
+def test_dealt_groups_are_even():
+    groups = [f"speaker {clip // 12:03}" for clip in range(70 * 12)]
+    labels = ["child" if clip // 12 < 30 else "adult" for clip in range(70 * 12)]
+    folds = deal_groups(groups, labels, tuple("01234"))
+    for fold in "01234":
+        inside = [label for label, where in zip(labels, folds, strict=True) if where == fold]
+        assert (inside.count("child"), inside.count("adult")) == (72, 96)
+
+
+def draws_of(values, folds=None, groups=None, seed=0):
+    values = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    clips = values.shape[1]
+    groups = groups or [str(clip) for clip in range(clips)]
+    return score_draws(values, clip_weights(groups, seed=seed), folds or ["a"] * clips, seed=seed)
 
 
 def test_bootstrap_agrees_with_the_binomial():
-    correct = np.arange(400) < 100
-    draws = bootstrap_draws([correct], seed=0, resamples=4000)
+    draws = draws_of(np.arange(400) < 100)
     assert draws.mean() == pytest.approx(0.25, abs=0.002)
-    assert draws.std() == pytest.approx(math.sqrt(0.25 * 0.75 / 400), rel=0.05)
+    assert draws.std() == pytest.approx(math.sqrt(0.25 * 0.75 / 400), rel=0.06)
     low, high = interval(draws)
-    assert low == pytest.approx(0.25 - 1.96 * 0.02165, abs=0.004)
-    assert high == pytest.approx(0.25 + 1.96 * 0.02165, abs=0.004)
+    assert low == pytest.approx(0.25 - 1.96 * 0.02165, abs=0.006)
+    assert high == pytest.approx(0.25 + 1.96 * 0.02165, abs=0.006)
+
+
+def test_bootstrap_of_groups_that_agree_is_that_of_their_number():
+    """40 speakers of 10 clips, each all right or all wrong: 40 independent values, not 400."""
+    values = np.repeat(np.arange(40) < 10, 10)
+    draws = draws_of(values, groups=[str(clip // 10) for clip in range(400)])
+    assert draws.std() == pytest.approx(math.sqrt(0.25 * 0.75 / 40), rel=0.06)
+
+
+def test_bootstrap_adds_the_clips_within_groups():
+    """Two levels: with half right in every group, only the draw of clips within the groups is left."""
+    values = np.tile([1, 0], 200)
+    draws = draws_of(values, groups=[str(clip // 10) for clip in range(400)])
+    assert draws.std() == pytest.approx(math.sqrt(0.25 / 400), rel=0.06)
+
+
+def test_bootstrap_resamples_seeds():
+    """Five seeds of 0, .25, .5, .75, 1 on every clip: only the seeds vary. Deviation .3536 / sqrt(5)."""
+    draws = draws_of(np.tile(np.linspace(0, 1, 5)[:, None], (1, 50)))
+    assert draws.std() == pytest.approx(0.35355 / math.sqrt(5), rel=0.06)
 
 
 def test_bootstrap_weighs_folds_not_clips_and_repeats_itself():
-    folds = [np.ones(900), np.zeros(100)]
-    draws = bootstrap_draws(folds, seed=1, resamples=50)
-    np.testing.assert_allclose(draws, 0.5)
-    mixed = [np.arange(50) % 2, np.arange(30) % 3 == 0]
-    np.testing.assert_array_equal(bootstrap_draws(mixed, seed=7), bootstrap_draws(mixed, seed=7))
-    assert (bootstrap_draws(mixed, seed=7) != bootstrap_draws(mixed, seed=8)).any()
+    folds = ["x"] * 900 + ["y"] * 100
+    values = np.array([1] * 900 + [0] * 100)
+    assert draws_of(values, folds).mean() == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_array_equal(draws_of(values, folds, seed=7), draws_of(values, folds, seed=7))
+    assert (draws_of(values, folds, seed=7) != draws_of(values, folds, seed=8)).any()
+
+
+def test_a_paired_difference_is_sharper_than_two_intervals():
+    generator = np.random.default_rng(0)
+    hard = generator.random(500)
+    first, second = (hard < 0.5)[None], (hard < 0.56)[None]
+    weights = clip_weights([str(clip) for clip in range(500)], seed=3)
+    draws = [score_draws(values, weights, ["a"] * 500, seed=3) for values in (first, second)]
+    seen = difference(float(second.mean() - first.mean()), *draws)
+    assert seen.low > 0 and seen.p < 0.01
+    alone = [interval(each) for each in draws]
+    assert alone[0][1] > alone[1][0], "the two intervals overlap, yet the paired difference is clear"
+    same = difference(0.0, draws[0], draws[0])
+    assert same.p == 1.0 and (same.low, same.high) == (0.0, 0.0)
 
 
 def test_scores_follow_from_the_answers():
@@ -219,12 +242,18 @@ def test_scores_follow_from_the_answers():
     labels = np.arange(60) % 3
     vectors = (np.eye(3)[labels] * 2 + generator.normal(size=(60, 3))).astype(np.float32)
     folds = ["x"] * 20 + ["y"] * 30 + ["z"] * 10
-    result = score_task(vectors, labels, folds, ("x", "y", "z"), seed=0)
-    for measure, predicted in result.predicted.items():
-        right = predicted == labels[result.scored]
-        each = [right[:20].mean(), right[20:50].mean(), right[50:].mean()]
-        scores = result.scores[measure]
+    clips = [str(clip) for clip in range(60)]
+    result = score_task(
+        "toy", {"mean": vectors}, labels, folds, clips, ("x", "y", "z"), metric="accuracy", classes=3, split_by=clips,
+        seed=0,
+    )  # fmt: skip
+    for measure, answers in result.answers["mean"].items():
+        right = answers == labels[result.scored]
+        each = [right[:, :20].mean(), right[:, 20:50].mean(), right[:, 50:].mean()]
+        scores = result.scores["mean"][measure]
         assert [fold["score"] for fold in scores["folds"]] == pytest.approx(each)
         assert scores["score"] == pytest.approx(np.mean(each))
         assert scores["spread"] == pytest.approx(np.std(each, ddof=1))
+        by_seed = [np.mean([row[:20].mean(), row[20:50].mean(), row[50:].mean()]) for row in right]
+        assert scores["seeds"] == pytest.approx(by_seed)
         assert scores["low"] <= scores["score"] <= scores["high"]

@@ -58,22 +58,23 @@ def describe(source: AudioSource, *, name: str | None = None) -> AudioInfo:
         return AudioInfo(seconds, decoded.sample_rate_hz, decoded.channels, decoded.format)
 
 
-def read(source: AudioSource, *, name: str | None = None) -> np.ndarray:
+def read(source: AudioSource, *, name: str | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Decode `source` to one array.
 
     Args:
         source: see `AudioSource`.
         name: as in `describe`.
+        sample_rate_hz: of the result; another than 16 kHz is for encoders that are not ours.
 
     Returns:
-        (S,) float32, mono, 16 kHz, S >= 1, every value finite.
+        (S,) float32, mono, at `sample_rate_hz`, S >= 1, every value finite.
 
     Raises:
         AudioError: the source is missing, empty, truncated, damaged or no audio; has no samples, or values that are
             not finite.
         MissingExtraError: MPEG-4 audio, and PyAV is not installed.
     """
-    return np.concatenate(list(_blocks(source, _name_of(source, name))))
+    return np.concatenate(list(_blocks(source, _name_of(source, name), sample_rate_hz)))
 
 
 def read_segment(source: AudioSource, *, start_seconds: float, samples: int, name: str | None = None) -> np.ndarray:
@@ -112,7 +113,11 @@ def read_segment(source: AudioSource, *, start_seconds: float, samples: int, nam
 
 
 def read_windows(
-    source: AudioSource, *, window_samples: int = WINDOW_SAMPLES, name: str | None = None
+    source: AudioSource,
+    *,
+    window_samples: int = WINDOW_SAMPLES,
+    name: str | None = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> Iterator[np.ndarray]:
     """Decode `source` in consecutive windows; their concatenation equals `read(source)` bit for bit.
 
@@ -120,21 +125,22 @@ def read_windows(
 
     Args:
         source: see `AudioSource`.
-        window_samples: length of every window but the last, in samples at 16 kHz.
+        window_samples: length of every window but the last, in samples at `sample_rate_hz`.
         name: as in `describe`.
+        sample_rate_hz: as in `read`.
 
     Yields:
-        (window_samples,) float32, mono, 16 kHz; the last one shorter, at least one sample.
+        (window_samples,) float32, mono, at `sample_rate_hz`; the last one shorter, at least one sample.
 
     Raises:
         AudioError, MissingExtraError: as `read`.
     """
-    return regroup(_blocks(source, _name_of(source, name)), window_samples)
+    return regroup(_blocks(source, _name_of(source, name), sample_rate_hz), window_samples)
 
 
-def _blocks(source: AudioSource, name: str) -> Iterator[np.ndarray]:
+def _blocks(source: AudioSource, name: str, sample_rate_hz: int) -> Iterator[np.ndarray]:
     with _open(source, name) as decoded:
-        yield from resample(_checked_mono(decoded, name), decoded.sample_rate_hz)
+        yield from resample(_checked_mono(decoded, name), decoded.sample_rate_hz, sample_rate_hz)
 
 
 def _checked_mono(decoded: Decoded, name: str) -> Iterator[np.ndarray]:

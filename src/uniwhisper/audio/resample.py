@@ -8,16 +8,18 @@ import soxr
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 
 
-def resample(blocks: Iterable[np.ndarray], sample_rate_hz: int) -> Iterator[np.ndarray]:
-    """Mono blocks (S,) float32 at `sample_rate_hz` -> non-empty mono blocks at 16 kHz; at 16 kHz they pass unchanged.
+def resample(
+    blocks: Iterable[np.ndarray], sample_rate_hz: int, wanted_hz: int = SAMPLE_RATE_HZ
+) -> Iterator[np.ndarray]:
+    """Mono blocks (S,) float32 at `sample_rate_hz` -> non-empty mono blocks at `wanted_hz`; at that rate unchanged.
 
     Any signal of at least one sample gives at least one sample. Resampler: soxr, quality HQ (linear phase, its delay
     is compensated).
     """
-    if sample_rate_hz == SAMPLE_RATE_HZ:
+    if sample_rate_hz == wanted_hz:
         yield from blocks
         return
-    stream = soxr.ResampleStream(sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(sample_rate_hz, wanted_hz, 1, dtype="float32", quality="HQ")
     total, count, produced = 0.0, 0, False
     for block_S in blocks:
         total, count = total + float(block_S.sum(dtype=np.float64)), count + len(block_S)

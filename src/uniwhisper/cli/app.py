@@ -24,6 +24,8 @@ VERBS = {
     "train": "uniwhisper.cli.train:train",
     "data": "uniwhisper.cli.data:app",
     "evaluate": "uniwhisper.cli.evaluate:evaluate",
+    "compare": "uniwhisper.cli.compare:compare",
+    "check-encoder": "uniwhisper.cli.check_encoder:check_encoder",
     "report": "uniwhisper.cli.report:report",
     "demo": "uniwhisper.cli.demo:demo",
     "pretrain-lm": "uniwhisper.cli.train:pretrain_lm",

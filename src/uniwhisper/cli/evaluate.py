@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from uniwhisper.evaluation.encoders import JudgedEncoder
     from uniwhisper.evaluation.suites import Suite
 
 
@@ -15,26 +14,31 @@ def evaluate(
         str,
         typer.Option(
             "--model",
-            help="default, a model folder, a hub id, a .pt file, log-mel (the floor), or random:SIZE[:SEED].",
+            help="default, a model folder, a hub id, a .pt file, log-mel (the floor), random:SIZE[:SEED], "
+            "whisper-padded:MODEL, whisper-trimmed:MODEL, dasheng:FILE.pt, or FILE.py[:CLASS] (see docs/encoders.md).",
         ),
     ] = "default",
-    suite: Annotated[str, typer.Option("--suite", help="A shipped suite (mini, dev) or a suite file.")] = "mini",
+    suite: Annotated[str, typer.Option("--suite", help="A shipped suite (see --list) or a suite file.")] = "mini",
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder that holds the tasks' folders.")
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the result.")] = Path("results"),
     device: Annotated[
-        str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to embed; the choice is printed.")
+        str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to embed and to train probes.")
     ] = "auto",
     cache: Annotated[
-        Path | None, typer.Option("--cache", metavar="DIR", help="Where vectors are kept; else the user cache.")
+        Path | None,
+        typer.Option("--cache", metavar="DIR", help="Where vectors and finished tasks are kept; else the user cache."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the probes' inner splits and the bootstrap.")] = 0,
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="clean|xares", help="Ours, or X-ARES 0.1.3's (docs/protocol-xares.md).")
+    ] = "clean",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="First of the probes' five seeds.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     list_tasks: Annotated[bool, typer.Option("--list", help="Show suites, tasks and what is present; stop.")] = False,
 ) -> None:
-    """Judge frozen features by kNN and a linear probe.
+    """Judge frozen features by kNN, a linear probe and a probe with one hidden layer.
 
     Exit status: 0 all done; 1 some clips could not be used, the result names them; 2 nothing was written.
     """
@@ -58,14 +62,30 @@ def evaluate(
         )
     if find_spec("sklearn") is None:
         raise MissingExtraError.of("scikit-learn", "eval", "evaluation")
+    if protocol not in ("clean", "xares"):
+        raise UserError(
+            "no such protocol", expected="clean or xares", got=protocol, fix="leave --protocol out for clean"
+        )
+    if protocol == "xares":
+        from uniwhisper.cli.xares import evaluate_xares
+
+        evaluate_xares(
+            model, chosen, data, output,
+            device=device, seed=seed, overwrite=overwrite, as_json=as_json, bars=_progress(),
+        )  # fmt: skip
+        return
 
     from uniwhisper.evaluation.cache import VectorCache, default_cache
+    from uniwhisper.evaluation.check import checked
+    from uniwhisper.evaluation.encoders import open_encoder
+    from uniwhisper.evaluation.kept import Kept
     from uniwhisper.evaluation.results import check_result, result_path, write_result
     from uniwhisper.evaluation.runner import evaluate as run
+    from uniwhisper.model.device import choose_device
 
-    judged = _open(model, device)
-    if (place := getattr(judged.encoder, "device", None)) is not None:
-        note(f"device: {place}")
+    judged = open_encoder(model, device=device)
+    place = choose_device(device)
+    note(f"device: {place}")
     path = result_path(output, chosen, judged)
     check_result(path, overwrite=overwrite)
     # Folders are named by the reader's own choice: a path of this machine would reproduce nothing elsewhere.
@@ -73,14 +93,24 @@ def evaluate(
     command = f"uniwhisper evaluate --model {shlex.quote(judged.source)} --suite {shlex.quote(suite_name)} --data DIR"
     if seed:
         command += f" --seed {seed}"
+    vectors = VectorCache(cache or default_cache())
     with _progress() as on_progress:
+        check = checked(
+            judged.encoder,
+            vectors.folder,
+            on_progress=lambda _, done, total: on_progress("the encoder itself", done, total),
+        )
         judgement = run(
             judged,
             chosen,
             data,
-            cache=VectorCache(cache or default_cache()),
+            cache=vectors,
+            kept=Kept(vectors.folder / "tasks"),
+            model_folder=Path(model) if Path(model).is_dir() else None,
             seed=seed,
             command=command,
+            device=place,
+            check=check,
             on_progress=on_progress,
         )
     write_result(path, judgement, overwrite=overwrite)
@@ -94,35 +124,6 @@ def evaluate(
         note(f"skipped: {skip['id']}: {skip['reason']}")
     if skipped:
         raise typer.Exit(1)
-
-
-def _open(model: str, device: str) -> "JudgedEncoder":
-    from uniwhisper.evaluation.encoders import JudgedEncoder, open_encoder
-
-    if not model.startswith("random:"):
-        return open_encoder(model, device=device)
-
-    import re
-
-    from uniwhisper.core.errors import WeightsError
-    from uniwhisper.embedding.embedder import Embedder
-    from uniwhisper.model.config import WHISPER_SIZES
-    from uniwhisper.model.device import choose_device
-    from uniwhisper.model.weights import random_encoder
-
-    match = re.fullmatch(r"random:([^:]+)(?::([0-9]{1,9}))?", model)
-    if not match or match[1] not in WHISPER_SIZES:
-        raise WeightsError(
-            f"no random encoder {model!r}",
-            expected=f"random:SIZE or random:SIZE:SEED, SIZE one of {', '.join(WHISPER_SIZES)}, SEED a whole number",
-            got=model,
-            fix="for example --model random:tiny:0",
-        )
-    size, seed = match[1], int(match[2] or 0)
-    source = f"random:{size}:{seed}"
-    drawn = random_encoder(size, seed)
-    embedder = Embedder.from_encoder(drawn.encoder.to(choose_device(device)), identity=drawn.identity, source=source)
-    return JudgedEncoder(embedder, source.replace(":", "-"), source)
 
 
 def _progress():
@@ -157,17 +158,35 @@ def _print(result: dict[str, Any], path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    measures = {"knn": "kNN", "knn_standardised": "kNN standardised", "probe": "probe"}
-    table = Table("task", box=SIMPLE_HEAD, pad_edge=False)
-    for column in (*measures.values(), "most common class", "clips"):
-        table.add_column(column, justify="right")
-    for task in result["tasks"]:
-        cells = [_with_interval(task["scores"][measure]) for measure in measures]
-        table.add_row(task["name"], *cells, f"{task['most_common']:.3f}", f"{task['clips']['scored']:,}")
-    table.add_row("mean of domains", *[_with_interval(result["headline"][measure]) for measure in measures], "", "")
+    names = {"knn": "kNN", "knn_standardised": "kNN standardised", "linear": "linear", "mlp": "MLP"}
     # In a file or pipe nothing is gained by folding the columns at 80 characters.
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    for pooling in result["poolings"]:
+        table = Table("task", box=SIMPLE_HEAD, pad_edge=False, title=f"pooling: {pooling}", title_justify="left")
+        for column in (*names.values(), "most common", "clips"):
+            table.add_column(column, justify="right")
+        for task in result["tasks"]:
+            if pooling in task["scores"]:
+                cells = [_with_interval(task["scores"][pooling].get(measure)) for measure in names]
+                table.add_row(_marked(task), *cells, f"{task['most_common']:.3f}", f"{task['clips']['scored']:,}")
+        table.add_section()
+        for side, title in (("headline", "mean of domains"), ("in_domain", "mean of domains, in-domain*")):
+            measures = result["averages"][side][pooling]
+            if measures:
+                table.add_row(title, *[_with_interval(measures.get(measure)) for measure in names], "", "")
+                weighted = [
+                    f"{measures[measure]['clip_weighted']:.3f}" if measure in measures else "" for measure in names
+                ]
+                table.add_row("  weighted by clips", *weighted, "", "")
+        console.print(table)
     protocol, seconds = result["protocol"], result["seconds"]
+    for task in result["tasks"]:
+        for scores in (task["scores"].get("frames") or {}).values():
+            print(
+                f"{_marked(task)}: CTC probe {_with_interval(scores)}; word error rate {scores['wer']:.3f}, "
+                f"character error rate {scores['cer']:.3f}; {task['clips']['scored']:,} clips"
+            )
+    print("~ another side of a task, in no average; * labels of the same corpus may have been trained on")
     print(
         f"protocol {protocol['name']} {protocol['version']}; {seconds['total']} s, {seconds['vectors']} s for vectors"
     )
@@ -177,7 +196,15 @@ def _print(result: dict[str, Any], path: Path) -> None:
     print(path)
 
 
-def _with_interval(score: dict[str, Any]) -> str:
+def _marked(task: dict[str, Any]) -> str:
+    return f"{'~ ' if task['variant_of'] else ''}{task['name']}{'*' if task['in_domain'] else ''}"
+
+
+def _with_interval(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return ""
+    if score["low"] is None:
+        return f"{score['score']:.3f}"
     return f"{score['score']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
@@ -196,7 +223,8 @@ def _list(data: Path | None, *, as_json: bool) -> None:
             size = f"{task.expected_clips:,} clips" if task.expected_clips else "size by its rule"
             folds = f"{len(task.folds.scored)} scored of {len(task.folds.names)} folds"
             where = present(task, data) if data else f"wants DIR/{task.folder}"
-            print(f"  {task.name:<16} {task.domain:<12} {size:<17} {folds:<22} {where}")
+            source = f"  from {task.download}" if task.download else ""
+            print(f"  {task.name:<33} {task.domain:<12} {task.kind:<10} {size:<17} {folds:<22} {where}{source}")
 
 
 def _suite_json(suite: "Suite", data: Path | None) -> dict[str, Any]:
@@ -207,7 +235,9 @@ def _suite_json(suite: "Suite", data: Path | None) -> dict[str, Any]:
             "name": task.name,
             "description": task.description,
             "domain": task.domain,
+            "kind": task.kind,
             "folder": task.folder,
+            "download": task.download,
             "clips": task.expected_clips,
             "classes": task.expected_classes,
             "folds": list(task.folds.names),

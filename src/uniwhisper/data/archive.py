@@ -34,10 +34,13 @@ def raise_problem(error: ManifestError) -> None:
     raise error
 
 
-def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = raise_problem) -> list[ArchivedClip]:
+def index_archive(
+    path: Path, *, on_problem: Callable[[ManifestError], None] = raise_problem, list_field: str | None = None
+) -> list[ArchivedClip]:
     """Clips of the tar at `path`, in the order of their keys.
 
     Args:
+        list_field: where a clip's JSON is a list, the field under which it stands; None: a list is a problem.
         on_problem: called with each problem. If it returns, the clip (or, in a truncated tar, everything after the
             damage) is left out of the result and reading goes on.
 
@@ -46,11 +49,18 @@ def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = r
             path, a link or device, a clip without its partner, broken JSON, JSON that is no object, a key twice.
     """
     with path.open("rb") as file:
-        return index_tar(file, path.stat().st_size, f"{path.parent.name}/{path.name}", on_problem=on_problem)
+        return index_tar(
+            file, path.stat().st_size, f"{path.parent.name}/{path.name}", on_problem=on_problem, list_field=list_field
+        )
 
 
 def index_tar(
-    file: BinaryIO, length: int, where: str, *, on_problem: Callable[[ManifestError], None] = raise_problem
+    file: BinaryIO,
+    length: int,
+    where: str,
+    *,
+    on_problem: Callable[[ManifestError], None] = raise_problem,
+    list_field: str | None = None,
 ) -> list[ArchivedClip]:
     """As `index_archive`, of an open, seekable tar of `length` bytes that errors call `where`."""
     audio: dict[str, tarfile.TarInfo] = {}
@@ -66,7 +76,7 @@ def index_tar(
             error = _problem(where, member.name, "each key once", f"a second member with {kind} for {key!r}", _REPACK)
         if error is None and extension == "json":
             try:
-                labels[key] = _json_object(where, member.name, content)
+                labels[key] = _json_object(where, member.name, content, list_field)
             except ManifestError as broken:
                 error = broken
         elif error is None:
@@ -154,11 +164,13 @@ def _unsafe(where: str, member: tarfile.TarInfo) -> ManifestError | None:
     return _problem(where, member.name, "encoded audio", "0 bytes", "remove the clip, or put its audio in")
 
 
-def _json_object(where: str, name: str, content: bytes) -> dict[str, Any]:
+def _json_object(where: str, name: str, content: bytes, list_field: str | None) -> dict[str, Any]:
     try:
         value = json.loads(content.decode())
     except ValueError as error:
         raise _problem(where, name, "valid JSON in UTF-8", str(error), "mend this member") from None
+    if isinstance(value, list) and list_field is not None:
+        return {list_field: value}
     if not isinstance(value, dict):
         raise _problem(where, name, "a JSON object {field: value}", type(value).__name__, "mend this member")
     return value

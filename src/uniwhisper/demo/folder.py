@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uniwhisper.core.errors import AudioError, OutputError
-from uniwhisper.demo.neighbours import nearest, places_on_map
+from uniwhisper.demo.neighbours import nearest
 from uniwhisper.demo.output import Steps, fresh_folder, write_facts, write_page
 from uniwhisper.demo.pictures import map_picture
+from uniwhisper.evaluation.places import places_on_map
 
 if TYPE_CHECKING:
     from uniwhisper.embedding.table import EmbeddingTable

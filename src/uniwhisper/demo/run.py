@@ -10,10 +10,11 @@ import numpy as np
 
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.demo.corpus import flac_bytes, variants, write_corpus
-from uniwhisper.demo.neighbours import nearest, places_on_map
+from uniwhisper.demo.neighbours import nearest
 from uniwhisper.demo.output import Steps, fresh_folder, write_facts, write_page
 from uniwhisper.demo.pictures import loss_picture, map_picture, spectrograms_picture
 from uniwhisper.demo.synth import KINDS, Sound
+from uniwhisper.evaluation.places import places_on_map
 
 if TYPE_CHECKING:
     from rich.console import Console

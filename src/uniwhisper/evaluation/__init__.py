@@ -1,1 +1,1 @@
-"""Vectors to scores: suites as data, true-cosine kNN, a linear probe, and results that say what they came from."""
+"""Vectors to scores: suites as data, kNN, two probes and a CTC probe, and results that say what they came from."""

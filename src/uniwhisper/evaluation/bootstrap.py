@@ -1,9 +1,16 @@
-"""Percentile bootstrap over clips (Efron 1979), resampled within each fold: how far a score depends on these clips.
+"""Hierarchical bootstrap (Efron 1979; Davison & Hinkley 1997, section 3.8): how far a score depends on these clips.
 
-It does not cover the choice of training clips, speakers shared by clips, or another training of the encoder.
+Resampled with replacement, level by level: the seeds of a probe, then groups of clips (speakers, recordings, pitches; a
+clip without one is its own), then the clips of each drawn group. A fold is not a level: the score's mean over folds is
+written as a mean over clips with weight 1 / (folds x clips of the fold), so a draw may thin a fold out but the formula
+stays the same. For two encoders groups and clips are drawn together (paired), seeds apart.
+
+It does not cover the choice of training clips, or another training of the encoder.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,24 +18,92 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 
-def bootstrap_draws(values_by_fold: Sequence[np.ndarray], *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Resampled means over folds, float64 (resamples,).
+def clip_weights(groups: Sequence[str], *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """How often each clip is drawn: float32 (resamples, Q); every row sums to about Q."""
+    generator = np.random.default_rng(seed)
+    members: dict[str, list[int]] = defaultdict(list)
+    for clip, group in enumerate(groups):
+        members[group].append(clip)
+    names = sorted(members)
+    times_RG = generator.multinomial(len(names), [1 / len(names)] * len(names), size=resamples)
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        by_size[len(members[name])].append(place)
+    weights_RQ = np.zeros((resamples, len(groups)), dtype=np.float32)
+    for size, places in sorted(by_size.items()):
+        # A group drawn t times has its clips drawn t times anew: t x size draws among its clips.
+        drawn_RGm = generator.multinomial(times_RG[:, places] * size, [1 / size] * size)
+        clips_Gm = np.array([members[names[place]] for place in places])
+        weights_RQ[:, clips_Gm.ravel()] = drawn_RGm.reshape(resamples, -1)
+    return weights_RQ
+
+
+def fold_weights(folds: Sequence[str]) -> np.ndarray:
+    """(Q,) float64, summing to 1: with these weights a mean over clips is the mean over folds."""
+    names, inverse_Q, counts_F = np.unique(np.asarray(folds), return_inverse=True, return_counts=True)
+    return 1 / (len(names) * counts_F[inverse_Q])
+
+
+def score_draws(values_SQ: np.ndarray, weights_RQ: np.ndarray, folds: Sequence[str], *, seed: int) -> np.ndarray:
+    """Resampled scores, float64 (resamples,).
 
     Args:
-        values_by_fold: per fold the per-clip values (1 correct, 0 wrong), any order, at least one per fold.
-        seed: the same seed gives the same draws.
+        values_SQ: per seed and clip 1 for right and 0 for wrong (or any score of a clip).
+        weights_RQ: from `clip_weights`.
+        folds: of each clip.
+        seed: of the draws of seeds.
     """
-    generator = np.random.default_rng(seed)
-    draws = np.zeros(resamples)
-    for values in values_by_fold:
-        values = np.asarray(values, dtype=np.float64)
-        for start in range(0, resamples, 100):
-            picks = generator.integers(len(values), size=(min(100, resamples - start), len(values)))
-            draws[start : start + len(picks)] += values[picks].mean(axis=1)
-    return draws / len(values_by_fold)
+    weights_RQ = weights_RQ * fold_weights(folds)
+    scores_RS = weights_RQ @ values_SQ.T.astype(np.float64) / weights_RQ.sum(axis=1, keepdims=True)
+    return _over_seeds(scores_RS, seed)
+
+
+def rate_draws(errors_SQ: np.ndarray, words_Q: np.ndarray, weights_RQ: np.ndarray, *, seed: int) -> np.ndarray:
+    """Resampled 1 - errors / words (not below 0), both summed over the drawn clips; float64 (resamples,).
+
+    Args:
+        errors_SQ: int, per seed and clip.
+        words_Q: int, per clip.
+        weights_RQ, seed: as in `score_draws`.
+    """
+    weights_RQ = weights_RQ.astype(np.float64)
+    rates_RS = (weights_RQ @ errors_SQ.T) / np.maximum(weights_RQ @ words_Q, 1)[:, None]
+    return _over_seeds(np.maximum(0, 1 - rates_RS), seed)
+
+
+def _over_seeds(scores_RS: np.ndarray, seed: int) -> np.ndarray:
+    """Mean over seeds drawn with replacement, anew in every row."""
+    seeds = scores_RS.shape[1]
+    generator = np.random.default_rng([seed, seeds])
+    times_RS = generator.multinomial(seeds, [1 / seeds] * seeds, size=len(scores_RS)) / seeds
+    return (scores_RS * times_RS).sum(axis=1)
 
 
 def interval(draws: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
     """Central interval of `draws` (float64, any length >= 1)."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Score of the second encoder minus the score of the first."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    """Two-sided: twice the smaller share of draws on one side of 0, at least 1 / (resamples + 1)."""
+
+
+def difference(observed: float, first_R: np.ndarray, second_R: np.ndarray) -> Difference:
+    """From draws of two encoders with the same clip weights (paired), row by row.
+
+    Args:
+        observed: the difference of the two scores themselves.
+        first_R, second_R: float64 draws of each encoder's score.
+    """
+    draws_R = second_R - first_R
+    low, high = interval(draws_R)
+    side = min((draws_R <= 0).sum(), (draws_R >= 0).sum())
+    return Difference(observed, low, high, min(1.0, 2 * (int(side) + 1) / (len(draws_R) + 1)))

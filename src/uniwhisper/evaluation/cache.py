@@ -1,12 +1,14 @@
-"""Pooled vectors on disk, one safetensors file per (encoder identity, audio content).
+"""Pooled vectors on disk: one folder per encoder identity, in it files of some hundred clips, each written at once.
 
-The key is made of what the vectors depend on, never of a name: weights, source of the code, pooling, layer, and the
-bytes of the clips. A file that is cut off, altered or of another shape counts as absent, and is computed again.
+A vector's key is what it depends on, never a name: weights, source of the code, layer and pooling code of the encoder,
+and the content of the clip. So tasks that share audio embed it once, and an interrupted run goes on where the last
+file ended. A file that is cut off or altered counts as absent, and its clips are computed again.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from uniwhisper.core.errors import OutputError
 from uniwhisper.core.files import atomic_output, check_output
 from uniwhisper.core.identity import hash_bytes, hash_json
 
-FORMAT = "uniwhisper-vectors-1"
+FORMAT = "uniwhisper-vectors-2"
+_META = ("frames", "seconds")
 
 
 def default_cache() -> Path:
@@ -23,9 +26,12 @@ def default_cache() -> Path:
     return Path(base) / "uniwhisper" / "vectors"
 
 
-def cache_key(identity: Mapping[str, str], audio_hash: str) -> str:
-    """Key of the vectors that an encoder of this identity makes of these clips."""
-    return hash_json({"format": FORMAT, "encoder": dict(identity), "audio": audio_hash})
+@dataclass(frozen=True, eq=False)
+class StoredClip:
+    vectors: dict[str, np.ndarray]
+    """Per pooling (width,) float32."""
+    frames: int
+    seconds: float
 
 
 class VectorCache:
@@ -47,40 +53,58 @@ class VectorCache:
                 fix="choose another --cache",
             ) from None
 
-    def path(self, key: str) -> Path:
-        return self.folder / f"{key}.safetensors"
+    def folder_of(self, identity: Mapping[str, str]) -> Path:
+        """`identity`: all that decides a vector but the clip."""
+        return self.folder / hash_json({"format": FORMAT, "encoder": dict(identity)})[:32]
 
-    def load(self, key: str, *, clips: int, width: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Clip indices, int64 (n,) ascending, and vectors, float32 (n, width); n < `clips` where some clips failed.
+    def load(self, identity: Mapping[str, str], poolings: Sequence[str]) -> dict[str, StoredClip]:
+        """Every clip stored for this encoder, by its content, if it has all `poolings`. Empty where there is none."""
+        stored: dict[str, StoredClip] = {}
+        for file in sorted(self.folder_of(identity).glob("*.safetensors")):
+            stored |= _read(file, poolings)
+        return stored
 
-        None: nothing is stored under `key`, or what is there is not whole.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path(key), framework="numpy") as file:
-                metadata = file.metadata() or {}
-                indices_N, vectors_ND = file.get_tensor("clips"), file.get_tensor("vectors")
-        except (OSError, SafetensorError, ValueError):
-            return None
-        whole = (
-            metadata.get("sha256") == _digest(indices_N, vectors_ND)
-            and indices_N.dtype == np.int64
-            and vectors_ND.dtype == np.float32
-            and vectors_ND.shape == (len(indices_N), width)
-            and bool(np.isin(indices_N, np.arange(clips)).all())
-        )
-        return (indices_N, vectors_ND) if whole else None
-
-    def save(self, key: str, indices_N: np.ndarray, vectors_ND: np.ndarray, identity: Mapping[str, str]) -> None:
-        """Store int64 `indices_N` and float32 `vectors_ND` (n, width) in one step; `identity` is for human readers."""
+    def save(self, identity: Mapping[str, str], contents: Sequence[str], clips: Sequence[StoredClip]) -> None:
+        """Add a file; `contents`: SHA-256 of each clip's sound, in hexadecimal. Nothing to add: no file."""
         from safetensors.numpy import save_file
 
-        indices_N, vectors_ND = np.ascontiguousarray(indices_N), np.ascontiguousarray(vectors_ND)
-        metadata = {"sha256": _digest(indices_N, vectors_ND), "identity": json.dumps(dict(identity), sort_keys=True)}
-        with atomic_output(self.path(key), overwrite=True) as temporary:
-            save_file({"clips": indices_N, "vectors": vectors_ND}, temporary, metadata=metadata)
+        if not contents:
+            return
+        arrays = {
+            "contents": np.frombuffer(bytes.fromhex("".join(contents)), dtype=np.uint8).reshape(len(contents), 32),
+            "frames": np.array([clip.frames for clip in clips], dtype=np.int64),
+            "seconds": np.array([clip.seconds for clip in clips], dtype=np.float64),
+        }
+        for pooling in clips[0].vectors:
+            arrays[pooling] = np.stack([clip.vectors[pooling] for clip in clips])
+        # `identity` is for human readers; the folder's name is the key.
+        metadata = {"sha256": _digest(arrays), "identity": json.dumps(dict(identity), sort_keys=True)}
+        name = hash_bytes([content.encode() for content in contents])[:32]
+        with atomic_output(self.folder_of(identity) / f"{name}.safetensors", overwrite=True) as temporary:
+            save_file(arrays, temporary, metadata=metadata)
 
 
-def _digest(indices_N: np.ndarray, vectors_ND: np.ndarray) -> str:
-    return hash_bytes([indices_N.tobytes(), vectors_ND.tobytes()])
+def _read(file: Path, poolings: Sequence[str]) -> dict[str, StoredClip]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError, ValueError):
+        return {}
+    if metadata.get("sha256") != _digest(arrays) or set(arrays) != {"contents", *_META, *poolings}:
+        return {}
+    clips = len(arrays["contents"])
+    return {
+        arrays["contents"][row].tobytes().hex(): StoredClip(
+            {pooling: arrays[pooling][row] for pooling in poolings},
+            int(arrays["frames"][row]),
+            float(arrays["seconds"][row]),
+        )
+        for row in range(clips)
+    }
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    return hash_bytes(part for name in sorted(arrays) for part in (name.encode(), arrays[name].tobytes()))

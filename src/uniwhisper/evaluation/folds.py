@@ -15,8 +15,10 @@ class Fold:
     scored: np.ndarray
 
 
-def make_folds(fold_of_clip: Sequence[str], scored: Sequence[str]) -> list[Fold]:
-    """Each scored fold against all other clips.
+def make_folds(
+    fold_of_clip: Sequence[str], scored: Sequence[str], reference: Sequence[str] | None = None
+) -> list[Fold]:
+    """Each scored fold against all other clips, or against those of the folds `reference`.
 
     Raises:
         ValueError: a scored fold, or the rest, holds no clip.
@@ -25,9 +27,10 @@ def make_folds(fold_of_clip: Sequence[str], scored: Sequence[str]) -> list[Fold]
     folds = []
     for name in scored:
         inside_N = folds_N == name
-        if inside_N.all() or not inside_N.any():
+        outside_N = ~inside_N & (True if reference is None else np.isin(fold_of_clip, list(reference)))
+        if not outside_N.any() or not inside_N.any():
             raise ValueError(f"fold {name} holds {int(inside_N.sum())} of {len(folds_N)} clips")
-        folds.append(Fold(name, np.flatnonzero(~inside_N), np.flatnonzero(inside_N)))
+        folds.append(Fold(name, np.flatnonzero(outside_N), np.flatnonzero(inside_N)))
     return folds
 
 
@@ -52,16 +55,39 @@ class Standardiser:
         return ((vectors_ND - self.mean) / self.deviation).astype(np.float32)
 
 
-def inner_split(labels_N: np.ndarray, *, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stratified split of a training fold: indices to fit on and indices to choose a setting on, both int64.
+def inner_split(
+    labels_N: np.ndarray, groups: Sequence[str], *, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split of a training fold into indices to fit on and indices to choose settings on, both int64 and ascending.
 
-    `labels_N`: int classes. Every class keeps at least one clip on the fitting side; a class of one clip has no other.
+    Whole groups, taken in random order wherever that brings the held-out number of every class nearer to `share`.
+    No group is on both sides, and every class keeps a clip to be fitted on; where groups do not allow both, nothing is
+    held out and the second part is empty.
+
+    Args:
+        labels_N: int classes >= 0.
+        groups: one per clip; all different for a split by clip.
+        seed: of the order.
     """
-    generator = np.random.default_rng(seed)
-    fitting, choosing = [], []
-    for label in np.unique(labels_N):
-        clips = generator.permutation(np.flatnonzero(labels_N == label))
-        held_out = min(max(1, round(share * len(clips))), len(clips) - 1)
-        choosing.append(clips[:held_out])
-        fitting.append(clips[held_out:])
-    return np.sort(np.concatenate(fitting)), np.sort(np.concatenate(choosing))
+    classes = int(labels_N.max()) + 1
+    totals_C = np.bincount(labels_N, minlength=classes)
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    counts = {group: np.bincount(labels_N[indices], minlength=classes) for group, indices in members.items()}
+    names = list(members)
+    order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
+    held_C, held = np.zeros(classes, dtype=np.int64), set()
+    target_C = share * totals_C
+    for group in order:
+        after_C = held_C + counts[group]
+        nearer = np.abs(after_C - target_C).sum() < np.abs(held_C - target_C).sum()
+        if nearer and (after_C < totals_C)[totals_C > 0].all():
+            held_C, held = after_C, held | {group}
+    if not held:
+        # Few large groups: better one too large than none.
+        allowed = [group for group in order if (counts[group] < totals_C)[totals_C > 0].all()]
+        held = {min(allowed, key=lambda group: (counts[group].sum(), order.index(group)))} if allowed else set()
+    choosing = sorted(index for group in held for index in members[group])
+    fitting = sorted(set(range(len(labels_N))) - set(choosing))
+    return np.array(fitting, dtype=np.int64), np.array(choosing, dtype=np.int64)

@@ -26,6 +26,7 @@ def knn_predict(
     *,
     k: int = NEIGHBOURS,
     temperature: float = TEMPERATURE,
+    device: torch.device | str = "cpu",
 ) -> np.ndarray:
     """Class of each query, int64 (Q,), by the formula above.
 
@@ -35,19 +36,20 @@ def knn_predict(
         queries_QD: same width and dtype as the reference.
         k: neighbours; all N where there are fewer.
         temperature: T above.
+        device: where to compute.
     """
     assert reference_ND.shape[1] == queries_QD.shape[1], "reference and queries differ in width"
-    reference_ND, queries_QD = _unit(reference_ND), _unit(queries_QD)
-    labels_N = torch.from_numpy(np.asarray(labels_N, dtype=np.int64))
+    reference_ND, queries_QD = _unit(reference_ND).to(device), _unit(queries_QD).to(device)
+    labels_N = torch.from_numpy(np.asarray(labels_N, dtype=np.int64)).to(device)
     classes = int(labels_N.max()) + 1
     answers = []
     for block_QD in queries_QD.split(_BLOCK_QUERIES):
         similarity_QN = block_QD @ reference_ND.T
         nearest_QK = _nearest(similarity_QN, min(k, len(labels_N)))
         weights_QK = (similarity_QN.gather(1, nearest_QK) / temperature).softmax(dim=1)
-        scores_QC = torch.zeros(len(block_QD), classes, dtype=weights_QK.dtype)
+        scores_QC = torch.zeros(len(block_QD), classes, dtype=weights_QK.dtype, device=device)
         scores_QC.scatter_add_(1, labels_N[nearest_QK], weights_QK)
-        answers.append(scores_QC.numpy().argmax(axis=1))  # NumPy's argmax promises the first of equals
+        answers.append(scores_QC.cpu().numpy().argmax(axis=1))  # NumPy's argmax promises the first of equals
     return np.concatenate(answers) if answers else np.zeros(0, dtype=np.int64)
 
 
@@ -57,8 +59,11 @@ def _unit(vectors_ND: np.ndarray) -> torch.Tensor:
 
 def _nearest(similarity_QN: torch.Tensor, k: int) -> torch.Tensor:
     """Indices of the k largest per row; among equals the lower index, which topk alone does not promise."""
-    values_QK, nearest_QK = similarity_QN.topk(k, dim=1)
-    ambiguous_Q = (similarity_QN >= values_QK[:, -1:]).sum(dim=1) > k
+    more = min(k + 1, similarity_QN.shape[1])
+    values_QK, nearest_QK = similarity_QN.topk(more, dim=1)
+    # Equal values inside the k, or across their edge: only then does the order of equals matter.
+    ambiguous_Q = (values_QK[:, :-1] == values_QK[:, 1:]).any(dim=1)
+    nearest_QK = nearest_QK[:, :k].clone()
     if ambiguous_Q.any():
         ordered_QN = similarity_QN[ambiguous_Q].sort(dim=1, descending=True, stable=True).indices
         nearest_QK[ambiguous_Q] = ordered_QN[:, :k]

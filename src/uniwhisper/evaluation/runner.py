@@ -7,26 +7,37 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 
+from uniwhisper.core.identity import hash_json, layer_identity
 from uniwhisper.core.provenance import provenance
-from uniwhisper.evaluation.bootstrap import interval
+from uniwhisper.evaluation.averages import averages
 from uniwhisper.evaluation.cache import VectorCache
+from uniwhisper.evaluation.check import EncoderCheck
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
-from uniwhisper.evaluation.scoring import MEASURES, PROTOCOL, TaskScores, score_task
+from uniwhisper.evaluation.kept import Kept, ScoredTask
+from uniwhisper.evaluation.pooling import gives_frames, measured_hop_seconds
+from uniwhisper.evaluation.protocol import PROTOCOL
+from uniwhisper.evaluation.scoring import MEASURES, TaskScores, score_task
+from uniwhisper.evaluation.speech import score_speech
 from uniwhisper.evaluation.suites import Suite, SuiteError
-from uniwhisper.evaluation.vectors import ClipVectors, clip_vectors
+from uniwhisper.evaluation.trained_on import checked_against, trained_on
+from uniwhisper.evaluation.vectors import ClipVectors, Vectors
 
 Progress = Callable[[str, int, int], None]
 """Called with a task's name, the clips done and the clips in total."""
 
+CLEAN_KINDS = ("clip", "multilabel", "asr")
+"""Kinds of tasks that the protocol `clean` scores."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Judgement:
     result: dict[str, Any]
-    """The result as JSON, without the reference to the clips' file."""
+    """The result as JSON (docs/decisions/0010-clean-2.md), without the reference to the clips' file."""
     clips: dict[str, np.ndarray]
-    """`<task>/id`, `/fold`, `/label`, `/classes` (strings; label and answers int64) and `/<measure>` per task."""
+    """Each clip's answers, as described there."""
 
 
 def evaluate(
@@ -35,8 +46,12 @@ def evaluate(
     data: Path,
     *,
     cache: VectorCache | None,
+    kept: Kept | None = None,
+    model_folder: Path | None = None,
     seed: int = 0,
     command: str = "",
+    device: torch.device | str = "cpu",
+    check: EncoderCheck | None = None,
     on_progress: Progress = lambda *_: None,
 ) -> Judgement:
     """Judge an encoder by the `clean` protocol.
@@ -44,35 +59,45 @@ def evaluate(
     Args:
         data: folder that holds the tasks' folders.
         cache: where vectors are kept; None keeps nothing.
-        seed: of the probes' inner splits and of the bootstrap.
+        kept: where the scores of finished tasks are kept, so that an interrupted judgement goes on; None: nowhere.
+        model_folder: folder of the model, whose card may say what it was trained on; None: not known.
+        seed: first of the probes' seeds, and of the bootstrap.
         command: what to type to get this result again; goes into the result as it is.
+        device: where kNN and probes compute.
+        check: what was found about the encoder itself; goes into the result. None: it was not checked.
 
     Raises:
-        SuiteError: data is missing, or too few clips could be embedded. All data is checked before anything is
-            embedded.
+        SuiteError: data is missing, a task is of a kind that `clean` does not score, or too few clips could be
+            embedded. All data is checked before anything is embedded.
+        EncoderError: the encoder failed its check.
     """
     start = perf_counter()
+    corpora = trained_on(judged.source, model_folder)
     identity = require_identity(judged.encoder)
+    _refuse_kinds(suite)
+    if check:
+        check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]
-    tasks, clips, scored = [], {}, []
+    vectors = Vectors(judged.encoder, cache)
+    scored: list[ScoredTask] = []
+    frames, seconds = [], []
     embed_seconds = 0.0
     for task_clips in found:
         name, before = task_clips.task.name, perf_counter()
-        vectors = clip_vectors(
-            judged.encoder,
-            task_clips,
-            cache=cache,
-            on_progress=lambda done, total, name=name: on_progress(name, done, total),
-        )
+        pooled = vectors.of(task_clips, on_progress=lambda done, total, name=name: on_progress(name, done, total))
         embed_seconds += perf_counter() - before
-        scores = _score(task_clips, vectors, seed)
-        scored.append(scores)
-        tasks.append(_task_result(task_clips, vectors, scores))
-        clips |= _clip_arrays(task_clips, vectors, scores)
-    seconds = perf_counter() - start
+        frames.append(pooled.frames)
+        seconds.append(pooled.seconds)
+        key = _key(task_clips, pooled, vectors.identity, seed)
+        done = kept.load(key) if kept else None
+        if done is None:
+            done = _scored(judged.encoder, task_clips, pooled, seed, device)
+            if kept:
+                kept.save(key, done)
+        scored.append(done)
     result = {
         "format": "uniwhisper-result",
-        "format_version": 1,
+        "format_version": 2,
         "protocol": PROTOCOL,
         "suite": {"name": suite.name, "hash": suite.hash, "description": suite.description},
         "model": {
@@ -80,38 +105,114 @@ def evaluate(
             "source": judged.source,
             "width": judged.encoder.width,
             "identity": identity,
+            "trained_on": corpora,
+            "hop_seconds": measured_hop_seconds(np.concatenate(frames), np.concatenate(seconds)),
         },
+        "encoder_check": check.to_json() if check else None,
         "command": command,
-        "headline": _headline(suite, scored),
-        "tasks": tasks,
-        "seeds": {"inner_split": seed, "bootstrap": seed},
-        "seconds": {"total": round(seconds, 1), "vectors": round(embed_seconds, 1)},
+        "poolings": list(vectors.poolings),
+        "measures": list(MEASURES),
+        "averages": averages(suite, scored, vectors.poolings),
+        "tasks": [checked_against(task.result, corpora) for task in scored],
+        "seeds": {"first": seed},
+        "seconds": {"total": round(perf_counter() - start, 1), "vectors": round(embed_seconds, 1)},
         "provenance": provenance(),
     }
+    clips = {f"{task.result['name']}/{name}": values for task in scored for name, values in task.clips.items()}
     return Judgement(result, clips)
 
 
-def _score(found: TaskClips, vectors: ClipVectors, seed: int) -> TaskScores:
-    used = [found.clips[index] for index in vectors.indices]
+def _refuse_kinds(suite: Suite) -> None:
+    other = [task.name for task in suite.tasks if task.kind not in CLEAN_KINDS]
+    if other:
+        raise SuiteError(
+            f"suite {suite.name} holds tasks that protocol clean does not score",
+            expected=f"tasks of the kinds {', '.join(CLEAN_KINDS)}",
+            got=", ".join(other),
+            fix="use the protocol xares for this suite, or a suite file without them",
+        )
+
+
+def _key(found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: int) -> str:
+    """All that decides a task's scores."""
+    return hash_json(
+        {
+            "protocol": PROTOCOL,
+            "code": layer_identity("evaluation"),
+            "task": repr(found.task),
+            "data": found.hash,
+            "used": pooled.indices.tolist(),
+            "skipped": [[skip.id, skip.reason] for skip in pooled.skipped],
+            "encoder": identity,
+            "seed": seed,
+        }
+    )
+
+
+def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, device: torch.device | str) -> ScoredTask:
+    _check_folds(found, pooled)
+    if found.task.kind == "asr" and not gives_frames(encoder):
+        return _without_scores(found, pooled)
+    if found.task.kind == "asr":
+        return score_speech(encoder, found, pooled, seed=seed, device=device, result=_task_result(found, pooled, 0.0))
+    used = [found.clips[index] for index in pooled.indices]
+    scores = score_task(
+        found.task.name,
+        pooled.vectors,
+        _targets(found, pooled),
+        [clip.fold for clip in used],
+        [clip.group for clip in used],
+        found.task.folds.scored,
+        metric=found.task.metric,
+        classes=len(found.classes),
+        split_by=[clip.group if found.task.inner == "group" else clip.id for clip in used],
+        reference=found.task.folds.reference,
+        seed=seed,
+        device=device,
+    )
+    result = _task_result(found, pooled, scores.most_common)
+    result["clips"]["scored"] = len(scores.scored)
+    result["scores"] = scores.scores
+    result["notes"] = [*scores.notes, *result["notes"]]
+    return ScoredTask(result, _clip_arrays(found, pooled, scores), scores.draws)
+
+
+def _without_scores(found: TaskClips, pooled: ClipVectors) -> ScoredTask:
+    result = _task_result(found, pooled, 0.0)
+    result["clips"]["scored"] = 0
+    result["notes"].append("needs frames, and this encoder gives one vector per clip: not scored, in no average")
+    return ScoredTask(result, {}, {})
+
+
+def _targets(found: TaskClips, pooled: ClipVectors) -> np.ndarray:
     index_of = {label: index for index, label in enumerate(found.classes)}
-    labels_N = np.array([index_of[clip.label] for clip in used], dtype=np.int64)
-    folds = [clip.fold for clip in used]
+    labels = [found.clips[index].label for index in pooled.indices]
+    separator = found.task.label.separator
+    if separator is None:
+        return np.array([index_of[label] for label in labels], dtype=np.int64)
+    targets_NC = np.zeros((len(labels), len(found.classes)), dtype=np.float32)
+    for row, label in enumerate(labels):
+        targets_NC[row, [index_of[each] for each in label.split(separator)]] = 1
+    return targets_NC
+
+
+def _check_folds(found: TaskClips, pooled: ClipVectors) -> None:
+    used = [found.clips[index] for index in pooled.indices]
     for fold in found.task.folds.scored:
-        reference = {clip.label for clip in used if clip.fold != fold}
-        if len(reference) < 2 or fold not in folds:
+        allowed = found.task.folds.reference
+        reference = {c.label for c in used if c.fold != fold and (allowed is None or c.fold in allowed)}
+        if len(reference) < 2 or fold not in {clip.fold for clip in used}:
             raise SuiteError(
                 f"task {found.task.name}: too few clips could be embedded to score fold {fold}",
                 expected="clips in the fold, and of two or more classes outside it",
                 got=f"{len(used)} of {len(found.clips)} clips"
-                + (f"; first failure: {vectors.skipped[0].reason}" if vectors.skipped else ""),
+                + (f"; first failure: {pooled.skipped[0].reason}" if pooled.skipped else ""),
                 fix="mend the clips that fail, or unpack the set again",
             )
-    return score_task(vectors.vectors, labels_N, folds, found.task.folds.scored, seed=seed)
 
 
-def _task_result(found: TaskClips, vectors: ClipVectors, scores: TaskScores) -> dict[str, Any]:
-    task = found.task
-    notes = list(scores.notes)
+def _task_result(found: TaskClips, pooled: ClipVectors, most_common: float) -> dict[str, Any]:
+    task, notes = found.task, []
     repeated = found.repeated_across_folds()
     if repeated:
         notes.append(f"{len(repeated)} clips have the same bytes as a clip of another fold, e.g. {repeated[0]}")
@@ -119,44 +220,41 @@ def _task_result(found: TaskClips, vectors: ClipVectors, scores: TaskScores) -> 
         "name": task.name,
         "description": task.description,
         "domain": task.domain,
+        "kind": task.kind,
         "metric": task.metric,
+        "synthetic": task.synthetic,
+        "variant_of": task.variant_of,
+        "folder": task.folder,
+        "in_domain": bool(task.in_domain_corpora),
+        "in_domain_corpora": list(task.in_domain_corpora),
         "classes": len(found.classes),
-        "most_common": scores.most_common,
+        "most_common": most_common,
         "data": found.hash,
+        "grouped_by": task.group.name if task.group else None,
         "clips": {
             "expected": len(found.clips),
-            "used": len(vectors.indices),
-            "scored": len(scores.scored),
-            "skipped": [{"id": skip.id, "reason": skip.reason} for skip in vectors.skipped],
+            "used": len(pooled.indices),
+            "scored": len(pooled.indices),
+            "skipped": [{"id": skip.id, "reason": skip.reason} for skip in pooled.skipped],
             "left_out": found.left_out,
         },
-        "scores": scores.scores,
+        "scores": {},
         "notes": notes,
     }
 
 
-def _clip_arrays(found: TaskClips, vectors: ClipVectors, scores: TaskScores) -> dict[str, np.ndarray]:
-    scored = [found.clips[vectors.indices[row]] for row in scores.scored]
-    index_of = {label: index for index, label in enumerate(found.classes)}
-    arrays = {
+def _clip_arrays(found: TaskClips, pooled: ClipVectors, scores: TaskScores) -> dict[str, np.ndarray]:
+    scored = [found.clips[pooled.indices[row]] for row in scores.scored]
+    targets = _targets(found, pooled)[scores.scored]
+    return {
         "id": np.array([clip.id for clip in scored]),
         "fold": np.array([clip.fold for clip in scored]),
-        "label": np.array([index_of[clip.label] for clip in scored], dtype=np.int64),
+        "group": np.array([clip.group for clip in scored]),
+        "label": targets,
         "classes": np.array(found.classes),
-        **scores.predicted,
+        **{
+            f"{pooling}/{measure}": values
+            for pooling, measures in scores.answers.items()
+            for measure, values in measures.items()
+        },
     }
-    return {f"{found.task.name}/{name}": values for name, values in arrays.items()}
-
-
-def _headline(suite: Suite, scored: list[TaskScores]) -> dict[str, dict[str, float]]:
-    """Per measure the mean of the domains' means, so that a domain of many tasks does not decide alone."""
-    headline = {}
-    for measure in MEASURES:
-        score, draws = 0.0, np.zeros(())
-        for domain in suite.domains:
-            inside = [scores for task, scores in zip(suite.tasks, scored, strict=True) if task.domain == domain]
-            score += float(np.mean([scores.scores[measure]["score"] for scores in inside])) / len(suite.domains)
-            draws = draws + np.mean([scores.draws[measure] for scores in inside], axis=0) / len(suite.domains)
-        low, high = interval(draws)
-        headline[measure] = {"score": score, "low": low, "high": high}
-    return headline

@@ -1,120 +1,187 @@
-"""Vectors and folds to scores: the `clean` protocol on one task.
+"""Vectors and folds to scores: the `clean` protocol on one task of clips.
 
-Measures: `knn` (raw vectors, the headline), `knn_standardised` and `probe` (features standardised on the training
-fold). Per task: the mean over folds, their spread, a bootstrap interval over clips, and each clip's answer.
+Measures: `knn` (raw vectors), `knn_standardised`, `linear` and `mlp` (features standardised on the training fold).
+Per pooling and measure: the mean over folds and seeds, both spreads, an interval, and each clip's answers.
 """
 
-import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+import torch
 
-from uniwhisper.evaluation import bootstrap, knn, probe
+from uniwhisper.evaluation import bootstrap, knn, selection
 from uniwhisper.evaluation.folds import Fold, Standardiser, make_folds
+from uniwhisper.evaluation.metrics import score_logits
 
-MEASURES = ("knn", "knn_standardised", "probe")
-
-# What a number means. Results are compared only where all of this agrees; a change of method changes the version.
-PROTOCOL: dict[str, Any] = {
-    "name": "clean",
-    "version": 1,
-    "vectors": "one per clip, real frames only",
-    "knn": {"similarity": "cosine", "k": knn.NEIGHBOURS, "temperature": knn.TEMPERATURE, "vectors": "raw"},
-    "knn_standardised": {
-        "similarity": "cosine",
-        "k": knn.NEIGHBOURS,
-        "temperature": knn.TEMPERATURE,
-        "vectors": "standardised on the training fold",
-    },
-    "probe": {
-        "model": "multinomial logistic regression, L2, lbfgs to convergence",
-        "vectors": "standardised on the training fold",
-        "strengths": list(probe.STRENGTHS),
-        "chosen_on": f"stratified {probe.INNER_SHARE:.0%} of the training fold",
-        "tolerance": probe.TOLERANCE,
-    },
-    "score": "mean over folds of accuracy",
-    "interval": {"resampled": "clips within folds", "level": bootstrap.LEVEL, "resamples": bootstrap.RESAMPLES},
-}
+KNN_MEASURES = ("knn", "knn_standardised")
+PROBE_MEASURES = ("linear", "mlp")
+MEASURES = KNN_MEASURES + PROBE_MEASURES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TaskScores:
-    scores: dict[str, dict[str, Any]]
-    """Per measure: score, spread, low, high and a list of folds. JSON."""
+    scores: dict[str, dict[str, dict[str, Any]]]
+    """Per pooling and measure, as docs/decisions/0010-clean-2.md describes. JSON."""
     most_common: float
-    """Score of always answering the training fold's most common class."""
+    """Score of always answering the training fold's most common class; 0 where a clip has several classes."""
     scored: np.ndarray
     """(Q,) rows that were scored, int64, in the order of folds."""
-    predicted: dict[str, np.ndarray]
-    """Per measure the class answered for each of `scored`, int64."""
-    draws: dict[str, np.ndarray]
-    """Per measure the bootstrap's resampled scores, float64."""
+    answers: dict[str, dict[str, np.ndarray]]
+    """Per pooling and measure, for each of `scored`: int64 (seeds, Q) classes; multi-label: float32 (seeds, Q, C)."""
+    draws: dict[str, dict[str, np.ndarray]]
+    """Per pooling and measure the bootstrap's resampled scores, float64. Nothing for multi-label tasks."""
     notes: list[str]
-    """What a reader must know, e.g. a probe that did not converge."""
+    """What a reader must know, e.g. a probe that may be underfit."""
+
+
+def bootstrap_seed(seed: int, task: str) -> int:
+    """Seed of a task's resampling: the same for every encoder, another for every task."""
+    return crc32(task.encode()) + seed
 
 
 def score_task(
-    vectors_ND: np.ndarray, labels_N: np.ndarray, fold_of_clip: list[str], scored: tuple[str, ...], *, seed: int
+    name: str,
+    vectors: Mapping[str, np.ndarray],
+    targets: np.ndarray,
+    fold_of_clip: Sequence[str],
+    group_of_clip: Sequence[str],
+    scored: Sequence[str],
+    *,
+    metric: str,
+    classes: int,
+    split_by: Sequence[str],
+    reference: Sequence[str] | None = None,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> TaskScores:
-    """Score every fold of `scored` against the clips outside it.
+    """Score every fold of `scored` against the clips outside it, under every pooling.
 
     Args:
-        vectors_ND: float32, finite.
-        labels_N: int64 classes.
-        fold_of_clip: fold of each row.
-        seed: of the inner splits and of the bootstrap.
+        name: of the task; seeds its resampling.
+        vectors: per pooling (N, D) float32, finite.
+        targets: int64 classes (N,), or float32 (N, C) of 0 and 1 where a clip has several (`metric` "mAP").
+        fold_of_clip, group_of_clip: of each row.
+        reference: folds that may be learned from; None: all but the scored one.
+        split_by: per row what must not lie on both sides of an inner split.
+        seed: the first of the probes' seeds.
+        device: where kNN and probes compute.
     """
-    folds = make_folds(fold_of_clip, scored)
-    answers: dict[str, list[np.ndarray]] = {measure: [] for measure in MEASURES}
-    details: dict[str, list[dict[str, Any]]] = {measure: [] for measure in MEASURES}
-    most_common, notes = [], []
+    folds = make_folds(fold_of_clip, scored, reference)
+    scored_N = np.concatenate([fold.scored for fold in folds])
+    rows = _rows(folds)
+    several = targets.ndim == 2
+    strata_N = targets.argmax(axis=1) if several else targets
+    result = TaskScores({}, 0.0 if several else _most_common(targets, folds), scored_N, {}, {}, [])
+    folds_Q = [fold_of_clip[row] for row in scored_N]
+    weights_RQ = None
+    if not several:
+        groups_Q = [group_of_clip[row] for row in scored_N]
+        weights_RQ = bootstrap.clip_weights(groups_Q, seed=bootstrap_seed(seed, name))
+    for pooling, vectors_ND in vectors.items():
+        details: dict[str, list[dict[str, Any]]] = {}
+        answers: dict[str, np.ndarray] = {}
+        if not several:
+            for measure in KNN_MEASURES:
+                answers[measure] = _knn(measure, vectors_ND, targets, folds, device)[None]
+                details[measure] = [{} for _ in folds]
+        for measure in PROBE_MEASURES:
+            given = selection.answer(
+                measure, vectors_ND, targets, strata_N, split_by, folds,
+                metric=metric, classes=classes, seed=seed, device=device,
+            )  # fmt: skip
+            details[measure] = [_training_json(training) for training in given.trainings]
+            logits_SQC = np.stack([np.concatenate(each) for each in zip(*given.logits, strict=True)])
+            answers[measure] = logits_SQC if several else logits_SQC.argmax(axis=2)
+            result.notes.extend(_remarks(pooling, measure, folds, given.trainings))
+        result.scores[pooling], result.answers[pooling], result.draws[pooling] = {}, answers, {}
+        for measure, answers_S in answers.items():
+            each_FS = [
+                [_score(metric, answers_Q[rows[place]], targets[fold.scored]) for answers_Q in answers_S]
+                for place, fold in enumerate(folds)
+            ]
+            draws = None
+            if weights_RQ is not None:
+                right_SQ = answers_S == targets[scored_N]
+                draws = bootstrap.score_draws(right_SQ, weights_RQ, folds_Q, seed=bootstrap_seed(seed, name))
+                result.draws[pooling][measure] = draws
+            result.scores[pooling][measure] = summary(folds, each_FS, draws, details[measure])
+    return result
+
+
+def summary(
+    folds: Sequence[Fold], each_FS: list[list[float]], draws: np.ndarray | None, details: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Scores per fold and seed as JSON: means, sample deviations (None for one), interval of `draws` (None without)."""
+    scores_FS = np.array(each_FS)
+    by_fold, by_seed = scores_FS.mean(axis=1), scores_FS.mean(axis=0)
+    low, high = bootstrap.interval(draws) if draws is not None else (None, None)
+    return {
+        "score": float(scores_FS.mean()),
+        "low": low,
+        "high": high,
+        "spread": float(by_fold.std(ddof=1)) if len(by_fold) > 1 else None,
+        "seeds": by_seed.tolist(),
+        "seed_spread": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
+        "folds": [
+            {"fold": fold.name, "score": float(score), "clips": len(fold.scored), "seeds": list(seeds)} | detail
+            for fold, score, seeds, detail in zip(folds, by_fold, each_FS, details, strict=True)
+        ],
+    }
+
+
+def _rows(folds: Sequence[Fold]) -> list[slice]:
+    ends = np.cumsum([len(fold.scored) for fold in folds]).tolist()
+    return [slice(end - len(fold.scored), end) for end, fold in zip(ends, folds, strict=True)]
+
+
+def _score(metric: str, answers_Q: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean(answers_Q == truth)) if answers_Q.ndim == 1 else score_logits(metric, answers_Q, truth)
+
+
+def _most_common(labels_N: np.ndarray, folds: Sequence[Fold]) -> float:
+    commonest = [np.bincount(labels_N[fold.reference]).argmax() for fold in folds]
+    return float(
+        np.mean([np.mean(labels_N[fold.scored] == label) for fold, label in zip(folds, commonest, strict=True)])
+    )
+
+
+def _knn(
+    measure: str, vectors_ND: np.ndarray, labels_N: np.ndarray, folds: Sequence[Fold], device: torch.device | str
+) -> np.ndarray:
+    """(Q,) int64, the folds' answers one after the other."""
+    answers = []
     for fold in folds:
         reference_ND, queries_QD = vectors_ND[fold.reference], vectors_ND[fold.scored]
-        classes_N, truth_Q = labels_N[fold.reference], labels_N[fold.scored]
-        standardise = Standardiser.fit(reference_ND)
-        fitted = _probe(fold, reference_ND, classes_N, queries_QD, seed, notes)
-        given = {
-            "knn": knn.knn_predict(reference_ND, classes_N, queries_QD),
-            "knn_standardised": knn.knn_predict(standardise(reference_ND), classes_N, standardise(queries_QD)),
-            "probe": fitted.predicted,
-        }
-        for measure, predicted_Q in given.items():
-            answers[measure].append(predicted_Q)
-            accuracy = float(np.mean(predicted_Q == truth_Q))
-            details[measure].append({"fold": fold.name, "score": accuracy, "clips": len(truth_Q)})
-        details["probe"][-1] |= {
-            "strength": fitted.strength,
-            "iterations": fitted.iterations,
-            "converged": fitted.converged,
-        }
-        most_common.append(float(np.mean(truth_Q == np.bincount(classes_N).argmax())))
-
-    scores, draws = {}, {}
-    truth = [labels_N[fold.scored] for fold in folds]
-    for measure in MEASURES:
-        correct = [predicted == right for predicted, right in zip(answers[measure], truth, strict=True)]
-        draws[measure] = bootstrap.bootstrap_draws(correct, seed=seed)
-        scores[measure] = summary([detail["score"] for detail in details[measure]], draws[measure])
-        scores[measure]["folds"] = details[measure]
-    predicted = {measure: np.concatenate(answers[measure]) for measure in MEASURES}
-    scored_N = np.concatenate([fold.scored for fold in folds])
-    return TaskScores(scores, float(np.mean(most_common)), scored_N, predicted, draws, notes)
+        if measure == "knn_standardised":
+            standardise = Standardiser.fit(reference_ND)
+            reference_ND, queries_QD = standardise(reference_ND), standardise(queries_QD)
+        answers.append(knn.knn_predict(reference_ND, labels_N[fold.reference], queries_QD, device=device))
+    return np.concatenate(answers)
 
 
-def summary(fold_scores: list[float], draws: np.ndarray) -> dict[str, Any]:
-    """Mean, sample deviation (None for one fold) and interval of `draws` (float64)."""
-    low, high = bootstrap.interval(draws)
-    spread = float(np.std(fold_scores, ddof=1)) if len(fold_scores) > 1 else None
-    return {"score": float(np.mean(fold_scores)), "spread": spread, "low": low, "high": high}
+def _training_json(training: selection.Training) -> dict[str, Any]:
+    return {
+        "chosen": {
+            "learning_rate": training.setting.learning_rate,
+            "weight_decay": training.setting.weight_decay,
+            "epochs": training.epochs,
+        },
+        "curve": {"epochs": [e for e, _ in training.curve], "inner": [score for _, score in training.curve]},
+        "inner_clips": training.inner_clips,
+        "underfit": training.underfit,
+    }
 
 
-def _probe(
-    fold: Fold, reference_ND: np.ndarray, classes_N: np.ndarray, queries_QD: np.ndarray, seed: int, notes: list[str]
-) -> probe.ProbeAnswer:
-    fitted = probe.probe_predict(reference_ND, classes_N, queries_QD, seed=seed)
-    if not fitted.converged:
-        notes.append(f"probe, fold {fold.name}: not converged after {probe.MAX_ITERATIONS} iterations")
-        warnings.warn(notes[-1], stacklevel=2)
-    return fitted
+def _remarks(pooling: str, measure: str, folds: Sequence[Fold], trainings: list[selection.Training]) -> list[str]:
+    notes = []
+    for what, picked in (
+        ("may be underfit: its inner score still rose at the last number of epochs", [t.underfit for t in trainings]),
+        ("nothing could be held out to choose on; default settings", [not t.inner_clips for t in trainings]),
+    ):
+        names = [fold.name for fold, yes in zip(folds, picked, strict=True) if yes]
+        if names:
+            notes.append(f"{measure} on {pooling}, fold {', '.join(names)}: {what}")
+    return notes

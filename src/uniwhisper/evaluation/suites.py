@@ -1,21 +1,39 @@
 """Suites as data: which folders, labels and folds a judgement uses.
 
-A suite is a JSON file, shipped (`suites/*.json`) or the user's own. It is parsed strictly: an unknown or missing key is
-an error, because a misspelt rule would silently change a score. The identity of a suite is the hash of its content.
+A suite is a JSON file, shipped (`suites/*.json`) or the user's own, with its label lists in `labels/*.txt` beside it.
+It is parsed strictly, and its identity is the hash of its content with the lists it uses.
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uniwhisper.core.errors import UserError
 from uniwhisper.core.identity import hash_json
+from uniwhisper.evaluation.rules import (
+    AudioRule,
+    FoldRule,
+    GroupRule,
+    LabelRule,
+    Mixtures,
+    parse_audio,
+    parse_folds,
+    parse_group,
+    parse_label,
+)
+from uniwhisper.evaluation.strict import Taker, is_count, is_flag, is_list, is_name, is_number, is_text, is_texts
 
 SHIPPED = Path(__file__).parent / "suites"
-METRICS = ("accuracy",)
+METRICS = {
+    "clip": ("accuracy",),
+    "multilabel": ("mAP",),
+    "asr": ("wer_inv",),
+    "frame": ("segment_f1_macro", "segment_f1_micro"),
+    "retrieval": ("recall_at_1",),
+}
+"""Metrics of each kind of task; all from 0 to 1, higher is better."""
 
 
 class SuiteError(UserError):
@@ -23,43 +41,17 @@ class SuiteError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelRule:
-    """How a clip's fields become its class."""
+class XaresSettings:
+    """What X-ARES 0.1.3 does with a task: read by the protocol `xares` only."""
 
-    field: str
-    missing: str
-    """What a clip without the field means: "refuse" (an error) or "leave out" (not part of the task)."""
-    min_clips: int
-    """Classes with fewer clips in the whole task are not part of it."""
-    at_most: float | None
-    """Numeric field: the first of `names` up to and including this value, the second above. None: the value itself."""
-    names: tuple[str, str] | None
-
-    def __call__(self, fields: Mapping[str, Any]) -> str | None:
-        """Class of a clip with these fields; None if the field is absent or null.
-
-        Raises:
-            ValueError: `at_most` is set and the field is not a number.
-        """
-        value = fields.get(self.field)
-        if value is None:
-            return None
-        if self.at_most is None:
-            return str(value)
-        assert self.names is not None, "at_most comes with names"
-        return self.names[0] if float(value) <= self.at_most else self.names[1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldRule:
-    """Which fold a clip belongs to, and which folds are scored (each against all the others)."""
-
-    by: str
-    """"archive": the group of `pattern` in the archive's name. "content": hash of the encoded audio, modulo `count`."""
-    pattern: str | None
-    names: tuple[str, ...]
-    """Every fold, in the order of reporting. An absent one is an error."""
-    scored: tuple[str, ...]
+    weight: int
+    batch: int
+    epochs: int
+    crop_seconds: float | None
+    encode_batch: int
+    knn: bool
+    splits: dict[str, str]
+    """`train`, `valid`, `test`: name of a fold. Empty where every fold is validated and tested in turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +59,31 @@ class Task:
     name: str
     description: str
     domain: str
+    kind: str
+    """A key of `METRICS`."""
     folder: str
+    download: str | None
+    """Where the data come from: an address or a name."""
     label: LabelRule
+    group: GroupRule | None
+    inner: str
+    """How clips that choose a probe's settings are set aside: whole groups ("group"), or "clip" by clip."""
     folds: FoldRule
+    audio: AudioRule
     metric: str
+    metric_arguments: dict[str, float]
+    variant_of: str | None
+    """Another task of the suite that this one shows from another side; reported, in no average."""
+    in_domain_corpora: tuple[str, ...]
+    """Training corpora that share corpus and labels with this task. Any: averaged apart from the headline."""
     expected_clips: int | None
     """Clips of the complete set; None: not known beforehand."""
     expected_classes: int | None
+    xares: XaresSettings | None
+
+    @property
+    def synthetic(self) -> bool:
+        return isinstance(self.audio, Mixtures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +119,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return _suite(content)
+        return _suite(content, _label_lists(path.parent / "labels"))
     except (UnicodeDecodeError, ValueError) as error:
         raise SuiteError(
             f"{path.name} is not a suite",
@@ -119,125 +129,85 @@ def load_suite(name_or_path: str | Path) -> Suite:
         ) from None
 
 
-def _suite(content: Any) -> Suite:
-    take = _taker(content, "the suite")
-    if (take("format"), take("format_version")) != ("uniwhisper-suite", 1):
-        raise ValueError("format is not uniwhisper-suite, version 1")
-    tasks = take("tasks", _is_list)
+def _label_lists(folder: Path) -> dict[str, tuple[str, ...]]:
+    """One class per line, in the order of their indices."""
+    lists = {path.stem: tuple(path.read_text(encoding="utf-8").splitlines()) for path in sorted(folder.glob("*.txt"))}
+    for name, classes in lists.items():
+        if len(set(classes)) != len(classes) or not all(classes):
+            raise ValueError(f"labels/{name}.txt must hold different classes, one a line")
+    return lists
+
+
+def _suite(content: Any, lists: Mapping[str, tuple[str, ...]]) -> Suite:
+    take = Taker(content, "the suite")
+    if (take("format"), take("format_version")) != ("uniwhisper-suite", 2):
+        raise ValueError("format is not uniwhisper-suite, version 2")
+    tasks = tuple(_task(task, lists) for task in take("tasks", is_list))
+    used = {task.name: task.label.classes for task in tasks if task.label.classes}
     suite = Suite(
-        name=take("name", _is_name),
-        description=take("description", _is_text),
-        tasks=tuple(_task(task) for task in tasks),
-        hash=hash_json(content),
+        name=take("name", is_name),
+        description=take("description", is_text),
+        tasks=tasks,
+        hash=hash_json([content, used]),
     )
     take.finish()
     names = [task.name for task in suite.tasks]
     if not names or len(set(names)) != len(names):
         raise ValueError("tasks must be there and have different names")
+    for task in suite.tasks:
+        if task.variant_of is not None and task.variant_of not in set(names) - {task.name}:
+            raise ValueError(f"task {task.name}: variant_of names no other task of the suite")
     return suite
 
 
-def _task(content: Any) -> Task:
-    take = _taker(content, f"task {content.get('name') if isinstance(content, dict) else content!r}")
-    expected = _taker(take("expected", default={}), "expected")
+def _task(content: Any, lists: Mapping[str, tuple[str, ...]]) -> Task:
+    take = Taker(content, f"task {content.get('name') if isinstance(content, dict) else content!r}")
+    expected = Taker(take("expected", default={}), "expected")
+    kind = take("kind", lambda kind: kind in METRICS, default="clip")
+    group = take("group", default=None)
     task = Task(
-        name=take("name", _is_name),
-        description=take("description", _is_text),
-        domain=take("domain", _is_name),
+        name=take("name", is_name),
+        description=take("description", is_text),
+        domain=take("domain", is_name),
+        kind=kind,
         folder=take("folder", lambda folder: not Path(folder).is_absolute() and ".." not in Path(folder).parts),
-        label=_label(take("label")),
-        folds=_folds(take("folds")),
-        metric=take("metric", lambda metric: metric in METRICS),
-        expected_clips=expected("clips", _is_count, default=None),
-        expected_classes=expected("classes", _is_count, default=None),
+        download=take("download", is_text, default=None),
+        label=parse_label(take("label"), lists),
+        group=None if group is None else parse_group(group),
+        inner=take("inner", lambda inner: inner in ("group", "clip"), default="group"),
+        folds=parse_folds(take("folds")),
+        audio=parse_audio(take("audio", default=None)),
+        metric=take("metric", lambda metric: metric in METRICS[kind]),
+        metric_arguments=take("metric_arguments", _are_numbers, default={}),
+        variant_of=take("variant_of", is_text, default=None),
+        in_domain_corpora=tuple(take("in_domain_corpora", is_texts, default=[])),
+        expected_clips=expected("clips", is_count, default=None),
+        expected_classes=expected("classes", is_count, default=None),
+        xares=_xares(take("xares", default=None)),
     )
     expected.finish()
     take.finish()
+    if (kind == "multilabel") != (task.label.separator is not None):
+        raise ValueError(f"task {task.name}: several classes per clip come with a separator, and the other way round")
     return task
 
 
-def _label(content: Any) -> LabelRule:
-    take = _taker(content, "label")
-    at_most, names = take("at_most", _is_number, default=None), take("names", _is_texts, default=None)
-    rule = LabelRule(
-        field=take("field", _is_text),
-        missing=take("missing", lambda missing: missing in ("refuse", "leave out"), default="refuse"),
-        min_clips=take("min_clips", _is_count, default=1),
-        at_most=at_most,
-        names=None if names is None else tuple(names),
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(is_number, value.values()))
+
+
+def _xares(content: Any) -> XaresSettings | None:
+    if content is None:
+        return None
+    take = Taker(content, "xares")
+    settings = XaresSettings(
+        weight=take("weight", is_count),
+        batch=take("batch", is_count, default=32),
+        epochs=take("epochs", is_count, default=10),
+        crop_seconds=take("crop_seconds", is_number, default=None),
+        encode_batch=take("encode_batch", is_count, default=16),
+        knn=take("knn", is_flag),
+        splits=take("splits", lambda splits: all(map(is_text, splits.values())), default={}),
     )
     take.finish()
-    if (at_most is None) != (names is None) or (names is not None and len(names) != 2):
-        raise ValueError("at_most comes with exactly two names")
-    return rule
-
-
-def _folds(content: Any) -> FoldRule:
-    take = _taker(content, "folds")
-    by = take("by", lambda by: by in ("archive", "content"))
-    pattern = None
-    if by == "archive":
-        pattern = take("pattern", lambda pattern: re.compile(pattern).groups == 1)
-        names = tuple(take("names", _is_texts))
-    else:
-        names = tuple(str(fold) for fold in range(take("count", _is_count)))
-    scored = tuple(take("scored", _is_texts, default=names))
-    take.finish()
-    if len(set(names)) < 2 or not scored or not set(scored) <= set(names):
-        raise ValueError("folds need two or more names, and scored ones among them")
-    return FoldRule(by=by, pattern=pattern, names=names, scored=scored)
-
-
-def _is_name(text: Any) -> bool:
-    """Names go into file names and pages."""
-    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) is not None
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _is_texts(value: Any) -> bool:
-    return _is_list(value) and all(map(_is_text, value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-_REQUIRED = object()
-
-
-class _taker:  # noqa: N801 (reads as a verb where it is used)
-    """Take known keys from a JSON object, then refuse what is left."""
-
-    def __init__(self, content: Any, what: str) -> None:
-        if not isinstance(content, dict):
-            raise ValueError(f"{what} is not a JSON object")
-        self.left, self.what = dict(content), what
-
-    def __call__(self, key: str, good: Callable[[Any], bool] = lambda _: True, *, default: Any = _REQUIRED) -> Any:
-        if key not in self.left:
-            if default is _REQUIRED:
-                raise ValueError(f"{self.what} lacks {key!r}")
-            return default
-        value = self.left.pop(key)
-        try:
-            fine = good(value)
-        except (TypeError, re.error):
-            fine = False
-        if not fine:
-            raise ValueError(f"{self.what}: {key} cannot be {value!r}")
-        return value
-
-    def finish(self) -> None:
-        if self.left:
-            raise ValueError(f"{self.what}: unknown {', '.join(map(repr, sorted(self.left)))}")
+    return settings

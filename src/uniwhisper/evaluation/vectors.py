@@ -1,16 +1,19 @@
-"""Vectors of a task's clips: from the cache where they are there, else embedded and put there."""
+"""Vectors of a suite's clips: from the cache where they are there, else embedded and put there, each sound once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from uniwhisper.evaluation.cache import VectorCache, cache_key
-from uniwhisper.evaluation.clips import TaskClips
-from uniwhisper.evaluation.encoders import ClipEncoder, require_identity
+from uniwhisper.core.errors import UserError
+from uniwhisper.evaluation import pooling
+from uniwhisper.evaluation.cache import StoredClip, VectorCache
+from uniwhisper.evaluation.clips import Clip, TaskClips
+from uniwhisper.evaluation.encoders import require_identity
 
-# Encoded clips in memory at a time: enough for an encoder to sort by length.
-_CHUNK_CLIPS = 512
+# Clips embedded between two writes: enough for an encoder to sort by length, little to lose when interrupted.
+_CHUNK_CLIPS = 256
 
 
 @dataclass(frozen=True)
@@ -19,60 +22,93 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipVectors:
     indices: np.ndarray
     """(n,) int64, ascending: which clips have a vector."""
-    vectors: np.ndarray
-    """(n, D) float32, finite, one row per index."""
+    vectors: dict[str, np.ndarray]
+    """Per pooling (n, width) float32, finite, one row per index."""
+    frames: np.ndarray
+    """(n,) int64 real frames of each clip; 0 where the encoder gives clip vectors."""
+    seconds: np.ndarray
+    """(n,) float64."""
     skipped: list[Skipped]
     """The other clips, each with its reason."""
     embedded: int
     """Clips that were embedded now, not read from the cache."""
 
 
-def clip_vectors(
-    encoder: ClipEncoder,
-    found: TaskClips,
-    *,
-    cache: VectorCache | None,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
-) -> ClipVectors:
-    """One vector per clip of `found`. A clip that failed before is tried again: what it lacked may have come.
-
-    Args:
-        cache: None keeps nothing.
-        on_progress: called with clips done and in total.
-    """
+def pooled_identity(encoder: Any) -> dict[str, str]:
+    """The encoder's identity with what pools its frames: the key of its vectors, apart from the clip."""
     identity = require_identity(encoder)
-    key, total = cache_key(identity, found.audio_hash), len(found.clips)
-    vectors_ND = np.full((total, encoder.width), np.nan, dtype=np.float32)
-    stored = cache.load(key, clips=total, width=encoder.width) if cache else None
-    if stored is not None:
-        vectors_ND[stored[0]] = stored[1]
-    missing = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
-    skipped: list[Skipped] = []
-    for start in range(0, len(missing), _CHUNK_CLIPS):
-        chunk = missing[start : start + _CHUNK_CLIPS]
-        on_progress(total - len(missing) + start, total)
-        skipped += _embed(encoder, found, chunk, vectors_ND)
-    on_progress(total, total)
-    indices_N = np.flatnonzero(np.isfinite(vectors_ND).all(axis=1))
-    if cache and len(missing) > len(skipped):
-        cache.save(key, indices_N, vectors_ND[indices_N], identity)
-    return ClipVectors(indices_N, vectors_ND[indices_N], skipped, len(missing) - len(skipped))
+    if not pooling.gives_frames(encoder):
+        return identity
+    return identity | {"pooling": "+".join(pooling.FRAME_POOLINGS), "pooling_code": pooling.CODE}
 
 
-def _embed(encoder: ClipEncoder, found: TaskClips, chunk: np.ndarray, vectors_ND: np.ndarray) -> list[Skipped]:
-    """Fill the rows `chunk`; the clips that have no vector are returned."""
-    table = encoder.embed([found.clips[index].audio() for index in chunk], on_error="skip")
-    reasons = {failure.index: failure.reason for failure in table.failures}
-    good = [place for place in range(len(chunk)) if place not in reasons]
-    assert table.vectors.shape == (len(good), encoder.width), (
-        f"embed gave {table.vectors.shape} for {len(good)} clips, width {encoder.width}"
-    )
-    vectors_ND[chunk[good]] = table.vectors
-    for place, finite in zip(good, np.isfinite(table.vectors).all(axis=1), strict=True):
-        if not finite:
-            reasons[place] = "the encoder gave a vector that is not finite"
-    return [Skipped(found.clips[chunk[place]].id, reason) for place, reason in sorted(reasons.items())]
+@dataclass(eq=False)
+class Vectors:
+    """What one encoder makes of clips, kept for all tasks of a run."""
+
+    encoder: Any
+    cache: VectorCache | None
+    """None keeps nothing beyond this object."""
+    _stored: dict[str, StoredClip] = field(init=False)
+    _failed: dict[str, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.poolings = pooling.poolings_of(self.encoder)
+        self.identity = pooled_identity(self.encoder)
+        self._stored = self.cache.load(self.identity, self.poolings) if self.cache else {}
+
+    def of(self, found: TaskClips, *, on_progress: Callable[[int, int], None] = lambda *_: None) -> ClipVectors:
+        """Vectors per clip of `found`. A clip that failed in an earlier run is tried again: it may have been mended.
+
+        Args:
+            on_progress: called with clips done and in total.
+        """
+        total = len(found.clips)
+        missing = {clip.content: clip for clip in found.clips if not self._known(clip)}
+        wanted = list(missing.values())
+        for start in range(0, len(wanted), _CHUNK_CLIPS):
+            on_progress(total - len(wanted) + start, total)
+            self._embed(wanted[start : start + _CHUNK_CLIPS])
+        on_progress(total, total)
+        indices = [index for index, clip in enumerate(found.clips) if clip.content in self._stored]
+        rows = [self._stored[found.clips[index].content] for index in indices]
+        vectors = {
+            name: np.array([row.vectors[name] for row in rows], dtype=np.float32).reshape(len(rows), -1)
+            for name in self.poolings
+        }
+        skipped = [Skipped(clip.id, self._failed[clip.content]) for clip in found.clips if clip.content in self._failed]
+        return ClipVectors(
+            np.array(indices, dtype=np.int64),
+            vectors,
+            np.array([row.frames for row in rows], dtype=np.int64),
+            np.array([row.seconds for row in rows], dtype=np.float64),
+            skipped,
+            sum(content in self._stored for content in missing),
+        )
+
+    def _known(self, clip: Clip) -> bool:
+        return clip.content in self._stored or clip.content in self._failed
+
+    def _embed(self, clips: list[Clip]) -> None:
+        sources, opened = [], []
+        for clip in clips:
+            try:
+                sources.append(clip.source.audio())
+                opened.append(clip)
+            except UserError as error:  # synthetic audio decodes its sources here
+                self._failed[clip.content] = error.one_line
+        pooled = pooling.pool_clips(self.encoder, sources)
+        for failure in pooled.failures:
+            self._failed[opened[failure.index].content] = failure.reason
+        contents, stored = [], []
+        for row, index in enumerate(pooled.rows.tolist()):
+            contents.append(opened[index].content)
+            single = {name: vectors_ND[row] for name, vectors_ND in pooled.vectors.items()}
+            stored.append(StoredClip(single, int(pooled.frames[row]), float(pooled.seconds[row])))
+        self._stored |= dict(zip(contents, stored, strict=True))
+        if self.cache:
+            self.cache.save(self.identity, contents, stored)

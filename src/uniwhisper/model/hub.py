@@ -6,7 +6,7 @@ from pathlib import Path
 from uniwhisper.core.errors import WeightsError
 
 # Exact names: repositories of large models also hold the same weights in other precisions and for other frameworks.
-CONFIG = "config.json"
+CONFIG = ("config.json", "preprocessor_config.json")
 SAFETENSORS = ("encoder.safetensors", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 PICKLE = "pytorch_model.bin"
 
@@ -29,9 +29,9 @@ def fetch(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=[CONFIG, *SAFETENSORS]))
+        folder = Path(snapshot_download(hub_id, allow_patterns=[*CONFIG, *SAFETENSORS]))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(hub_id, allow_patterns=[CONFIG, PICKLE]))
+            folder = Path(snapshot_download(hub_id, allow_patterns=[*CONFIG, PICKLE]))
     except Exception as error:  # besides its own kinds, the hub raises those of its HTTP library, which has changed
         lines = str(error).strip().splitlines() or [""]
         raise WeightsError(

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from uniwhisper.core.errors import MissingExtraError
-from uniwhisper.report.results import Score
+from uniwhisper.report.results import Average, Score
+from uniwhisper.report.words import three_digits
 
-_DPI = 200
+_DPI = 150
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Panel:
     """One set of bars: a score per encoder."""
 
     title: str
-    scores: Sequence[Score]
+    scores: Sequence[Score | Average | None]
+    """None: the encoder has no such score, and no bar."""
     reference: float | None
     """A score to mark with a line, such as always answering the most common class; None: no line."""
 
@@ -29,27 +31,16 @@ class _Colours:
     baseline: str
 
 
-_LIGHT = _Colours("#23211e", "#6d6860", "#dedad2", "#2f6690", "#b9b3a8")
-_DARK = _Colours("#e6e2da", "#9d978c", "#3a3733", "#6fa8d6", "#6a655d")
+_COLOURS = _Colours("#23211e", "#6d6860", "#dedad2", "#2f6690", "#b9b3a8")
 
 
-def bar_chart(
-    labels: Sequence[str],
-    baselines: Sequence[bool],
-    rows: Sequence[Sequence[Panel]],
-    *,
-    dark: bool = False,
-    narrow: bool = False,
-    background: str = "none",
-) -> bytes:
-    """PNG of horizontal bars with intervals, a panel per task and measure.
+def bar_chart(labels: Sequence[str], baselines: Sequence[bool], rows: Sequence[Sequence[Panel]]) -> bytes:
+    """PNG of horizontal bars with intervals on white, a panel per task and measure.
 
     Args:
         labels: a name per encoder, in the order of each panel's scores.
         baselines: which encoders are drawn in grey.
-        rows: panels that stand beside each other; on a `narrow` chart all stand below each other.
-        dark: colours for a dark page.
-        background: a Matplotlib colour; "none" is transparent.
+        rows: panels that stand beside each other.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
@@ -59,36 +50,37 @@ def bar_chart(
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise MissingExtraError.of("matplotlib", "eval", "the report's chart") from None
-    colours = _DARK if dark else _LIGHT
-    grid = [[panel] for row in rows for panel in row] if narrow else [list(row) for row in rows]
-    columns = max(map(len, grid))
+    columns = max(map(len, rows))
     # With few encoders the axis and title set a panel's height, with many the bars do.
     panel_height = 0.62 + 0.27 * len(labels)
-    width = 4.3 if narrow else 9.4
-    with matplotlib.rc_context({"font.size": 9, "text.color": colours.ink, "text.parse_math": False}):
-        figure = Figure(figsize=(width, panel_height * len(grid)), layout="constrained")
+    with matplotlib.rc_context({"font.size": 9, "text.color": _COLOURS.ink, "text.parse_math": False}):
+        figure = Figure(figsize=(9.4, panel_height * len(rows)), layout="constrained")
         figure.get_layout_engine().set(h_pad=0.06, w_pad=0.08, hspace=0.03)
-        axes = figure.subplots(len(grid), columns, squeeze=False)
-        longest = max(score.high for row in grid for panel in row for score in panel.scores)
-        for y, row in enumerate(grid):
+        axes = figure.subplots(len(rows), columns, squeeze=False)
+        found = [score for row in rows for panel in row for score in panel.scores if score is not None]
+        longest = max([*(score.high or score.value for score in found), 1e-3])
+        for y, row in enumerate(rows):
             for x, panel in enumerate(row):
-                _draw(axes[y][x], panel, labels if x == 0 else [""] * len(labels), baselines, colours, longest)
+                _draw(axes[y][x], panel, labels if x == 0 else [""] * len(labels), baselines, longest)
             for empty in axes[y][len(row) :]:
                 empty.set_visible(False)
         stream = BytesIO()
-        figure.savefig(stream, format="png", dpi=_DPI, facecolor=background, metadata={"Software": None})
+        figure.savefig(stream, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
     return stream.getvalue()
 
 
-def _draw(
-    axis, panel: Panel, labels: Sequence[str], baselines: Sequence[bool], colours: _Colours, longest: float
-) -> None:
+def _draw(axis, panel: Panel, labels: Sequence[str], baselines: Sequence[bool], longest: float) -> None:
+    colours = _COLOURS
     places = range(len(labels))
     fills = [colours.baseline if baseline else colours.bar for baseline in baselines]
-    axis.barh(places, [score.value for score in panel.scores], height=0.62, color=fills)
+    axis.barh(places, [score.value if score else 0 for score in panel.scores], height=0.62, color=fills)
     for place, score in zip(places, panel.scores, strict=True):
-        axis.plot([score.low, score.high], [place, place], color=colours.ink, linewidth=1.1, solid_capstyle="butt")
-        axis.text(score.high + 0.02 * longest, place, three_digits(score.value), va="center", fontsize=8)
+        if score is None:
+            continue
+        if score.low is not None and score.high is not None:
+            axis.plot([score.low, score.high], [place, place], color=colours.ink, linewidth=1.1, solid_capstyle="butt")
+        end = score.high or score.value
+        axis.text(end + 0.02 * longest, place, three_digits(score.value), va="center", fontsize=8)
     if panel.reference is not None:
         axis.axvline(panel.reference, color=colours.quiet, linewidth=0.9, linestyle=(0, (2, 2)))
     axis.set_title(panel.title, loc="left", fontsize=9.5, pad=5)
@@ -110,9 +102,3 @@ def _ticks(longest: float):
     from matplotlib.ticker import MultipleLocator
 
     return MultipleLocator(0.1 if longest <= 0.6 else 0.2)
-
-
-def three_digits(value: float) -> str:
-    """`.264`, and `1.000` for one."""
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0") else text

@@ -1,26 +1,55 @@
 """One self-contained HTML page, put together from text, tables, figures and sounds.
 
 Everything given is text and is escaped here; there is no way to pass markup in. Pictures and sounds become data URIs,
-and the page's own policy forbids the browser to load anything from elsewhere.
+and the page's own policy forbids the browser to load anything from elsewhere, and to run any script but the one that
+plays a map's sounds (named by its hash).
 """
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 
+from uniwhisper.report.drawings import Point, map_html, matrix_svg
+
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+_SCRIPT = Path(__file__).with_name("map.js")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell with a second, quieter line."""
+    """A table cell with a quieter line below it, or several, divided by line breaks."""
 
     text: str
     detail: str = ""
     strong: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A share between 0 and 1 with its interval."""
+
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    text: str
+    """The value as it is printed."""
+    quiet: bool = False
+    """Drawn in grey: what the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars below each other under one title."""
+
+    title: str
+    bars: Sequence[Bar]
+    reference: float | None = None
+    """A share to mark on every bar; None: no mark."""
 
 
 class Page:
@@ -31,14 +60,15 @@ class Page:
 
     def __init__(self, title: str, *, summary: str = "") -> None:
         self.title = title
+        self._has_map = False
         self._parts = [f"<header><h1>{escape(title)}</h1>"]
         if summary:
             self._parts.append(f'<p class="summary">{escape(summary)}</p>')
         self._parts.append("</header>")
 
-    def heading(self, text: str) -> None:
-        """Begin a section."""
-        self._parts.append(f"<h2>{escape(text)}</h2>")
+    def heading(self, text: str, *, level: int = 2) -> None:
+        """Begin a section, or with level 3 a part of one."""
+        self._parts.append(f"<h{level}>{escape(text)}</h{level}>")
 
     def text(self, *paragraphs: str) -> None:
         """Paragraphs of prose."""
@@ -80,6 +110,28 @@ class Page:
         picture = f'<picture>{inner}<img src="{_png(png)}" alt="{escape(alt)}"></picture>'
         self._figure(picture, caption)
 
+    def bars(self, panels: Sequence[Bars], *, caption: str = "") -> None:
+        """Bar charts beside each other where there is room; all share the scale from 0 to the longest interval."""
+        values = [value for panel in panels for bar in panel.bars for value in (bar.value, bar.high or 0)]
+        longest = max([*values, 1e-9])
+        inner = "".join(_panel(panel, longest) for panel in panels)
+        self._figure(f'<div class="panels">{inner}</div>', caption)
+
+    def matrix(self, shares: Sequence[Sequence[float]], labels: Sequence[str], *, caption: str) -> None:
+        """A square of cells, the darker the larger the share (0 to 1); rows and columns have the same labels."""
+        self._parts.append('<div class="wide matrix" tabindex="0">')
+        self._figure(matrix_svg(shares, labels), caption)
+        self._parts.append("</div>")
+
+    def map(self, points: Sequence[Point], *, media_type: str, caption: str) -> None:
+        """Points on a plane; a point with a sound plays it when it is clicked, or chosen with the keyboard.
+
+        Args:
+            media_type: of the sounds, e.g. `audio/mpeg`.
+        """
+        self._has_map = True
+        self._figure(map_html(points, media_type), caption)
+
     def audio(self, content: bytes, *, media_type: str, caption: str = "") -> None:
         """A player for encoded audio, `media_type` e.g. `audio/wav` or `audio/ogg`."""
         uri = f"data:{escape(media_type)};base64,{b64encode(content).decode()}"
@@ -104,19 +156,46 @@ class Page:
     def render(self) -> str:
         """The whole page."""
         style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+        policy, script = _POLICY, ""
+        if self._has_map:
+            code = _SCRIPT.read_text(encoding="utf-8")
+            policy += f"; script-src 'sha256-{b64encode(sha256(code.encode()).digest()).decode()}'"
+            script = f"<script>{code}</script>\n"
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             '<meta name="color-scheme" content="light dark">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
             f"<title>{escape(self.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
             + "\n".join(self._parts)
-            + "\n</main>\n</body>\n</html>\n"
+            + f"\n</main>\n{script}</body>\n</html>\n"
         )
 
     def _figure(self, content: str, caption: str) -> None:
         text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f"<figure>{content}{text}</figure>")
+
+
+def _panel(panel: Bars, longest: float) -> str:
+    mark = "" if panel.reference is None else f'<i class="mark" style="left:{_percent(panel.reference / longest)}"></i>'
+    rows = "".join(
+        f'<div class="bar{" quiet" if bar.quiet else ""}"><span>{escape(bar.label)}</span><span class="track">'
+        f'<i class="fill" style="width:{_percent(bar.value / longest)}"></i>{mark}{_whisker(bar, longest)}</span>'
+        f"<span>{escape(bar.text)}</span></div>"
+        for bar in panel.bars
+    )
+    return f'<div class="panel"><h4>{escape(panel.title)}</h4>{rows}</div>'
+
+
+def _whisker(bar: Bar, longest: float) -> str:
+    if bar.low is None or bar.high is None:
+        return ""
+    left, width = bar.low / longest, (bar.high - bar.low) / longest
+    return f'<i class="whisker" style="left:{_percent(left)};width:{_percent(width)}"></i>'
+
+
+def _percent(share: float) -> str:
+    return f"{100 * min(max(share, 0), 1):.2f}%"
 
 
 def _png(image: bytes) -> str:

@@ -1,0 +1,160 @@
+"""Differences between two encoders on the same clips, from their result files."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uniwhisper.core.errors import UserError
+from uniwhisper.core.identity import hash_file
+from uniwhisper.evaluation import bootstrap
+from uniwhisper.evaluation.averages import SPEECH_MEASURE, place_of, weights_of
+from uniwhisper.evaluation.bootstrap import Difference
+from uniwhisper.evaluation.scoring import bootstrap_seed
+
+
+class CompareError(UserError):
+    """Two results cannot be compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    name: str
+    result: dict[str, Any]
+    clips: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Second minus first."""
+
+    tasks: dict[tuple[str, str, str], Difference]
+    """By task, pooling and measure."""
+    averages: dict[tuple[str, str, str], Difference]
+    """By `headline` or `in_domain`, pooling and measure: of the means of the domains' means."""
+
+
+def open_result(path: Path) -> Opened:
+    """A result with its clips' file.
+
+    Raises:
+        CompareError: one of the files is missing, damaged, of another version, or they do not belong together.
+    """
+    path = Path(path)
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if (result["format"], result["format_version"]) != ("uniwhisper-result", 2):
+            raise ValueError(f"{result['format']} {result['format_version']}")
+        beside = path.with_name(Path(result["clips_file"]["name"]).name)
+        if hash_file(beside) != result["clips_file"]["sha256"]:
+            raise ValueError(f"{beside.name} is not the file that was written with it")
+        with np.load(beside, allow_pickle=False) as file:
+            clips = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CompareError(
+            f"{path} cannot be compared",
+            expected="a result of version 2 with its .npz beside it, as `uniwhisper evaluate` writes them",
+            got=f"it lacks {error}" if isinstance(error, KeyError) else str(error),
+            fix="evaluate again",
+        ) from None
+    return Opened(path.name, result, clips)
+
+
+def compare(first: Opened, second: Opened) -> Compared:
+    """Paired differences of every task and average that both have.
+
+    Raises:
+        CompareError: protocols, suites, data, seeds or used clips differ.
+    """
+    _refuse_unequal(first, second)
+    tasks: dict[tuple[str, str, str], Difference] = {}
+    draws: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]] = {}
+    poolings = [pooling for pooling in first.result["poolings"] if pooling in second.result["poolings"]]
+    if not poolings:
+        raise _unequal("poolings", first, second, first.result["poolings"], second.result["poolings"])
+    for one, other in zip(first.result["tasks"], second.result["tasks"], strict=True):
+        weights_RQ = _clip_weights(first, one["name"])
+        for pooling in [*poolings, "frames"]:
+            for measure in one["scores"].get(pooling, {}):
+                if measure in other["scores"].get(pooling, {}) and one["metric"] != "mAP":
+                    key = (one["name"], pooling, measure)
+                    draws[key] = _draws(first, second, *key, weights_RQ)
+                    observed = other["scores"][pooling][measure]["score"] - one["scores"][pooling][measure]["score"]
+                    tasks[key] = bootstrap.difference(observed, *draws[key])
+    return Compared(tasks, _averages(first, second, poolings, draws))
+
+
+def _clip_weights(opened: Opened, task: str) -> np.ndarray:
+    """How often each clip of a task is drawn: the same for every measure."""
+    seed = bootstrap_seed(opened.result["seeds"]["first"], task)
+    return bootstrap.clip_weights(opened.clips[f"{task}/group"].tolist(), seed=seed)
+
+
+def _draws(
+    first: Opened, second: Opened, task: str, pooling: str, measure: str, weights_RQ: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resampled scores of both, row by row with the same clips; seeds are drawn apart."""
+    seed = bootstrap_seed(first.result["seeds"]["first"], task)
+    folds = first.clips[f"{task}/fold"].tolist()
+    draws = []
+    for place, opened in enumerate((first, second)):
+        answers = opened.clips[f"{task}/{pooling}/{measure}{'_errors' if measure == SPEECH_MEASURE else ''}"]
+        if measure == SPEECH_MEASURE:
+            draws.append(bootstrap.rate_draws(answers, opened.clips[f"{task}/words"], weights_RQ, seed=seed + place))
+        else:
+            right_SQ = answers == opened.clips[f"{task}/label"]
+            draws.append(bootstrap.score_draws(right_SQ, weights_RQ, folds, seed=seed + place))
+    return draws[0], draws[1]
+
+
+def _averages(
+    first: Opened, second: Opened, poolings: list[str], draws: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
+) -> dict[tuple[str, str, str], Difference]:
+    found = {}
+    domains = list(dict.fromkeys(task["domain"] for task in first.result["tasks"]))
+    by_name = {task["name"]: task for task in first.result["tasks"]}
+    for side in ("headline", "in_domain"):
+        for pooling in poolings:
+            for measure, average in first.result["averages"][side].get(pooling, {}).items():
+                tasks = [by_name[name] for name in average["tasks"]]
+                other = second.result["averages"][side].get(pooling, {}).get(measure)
+                places = [(task["name"], *(place_of(task, pooling, measure) or ("", ""))) for task in tasks]
+                if other is None or other["tasks"] != average["tasks"] or not all(place in draws for place in places):
+                    continue
+                weights = np.array(weights_of(tasks, domains))
+                sides = (weights @ np.stack([draws[place][side_] for place in places]) for side_ in (0, 1))
+                found[side, pooling, measure] = bootstrap.difference(other["score"] - average["score"], *sides)
+    return found
+
+
+def _refuse_unequal(first: Opened, second: Opened) -> None:
+    checks = {
+        "protocols": lambda o: o.result["protocol"],
+        "suites": lambda o: [o.result["suite"]["name"], o.result["suite"]["hash"]],
+        "seeds": lambda o: o.result["seeds"],
+        "data": lambda o: [[task["name"], task["data"]] for task in o.result["tasks"]],
+        "numbers of clips": lambda o: [[task["name"], task["clips"]["scored"]] for task in o.result["tasks"]],
+    }
+    for what, part in checks.items():
+        if part(first) != part(second):
+            raise _unequal(what, first, second, part(first), part(second))
+    for task in first.result["tasks"]:
+        name = f"{task['name']}/id"
+        ids = [opened.clips[name].tolist() if name in opened.clips else [] for opened in (first, second)]
+        if ids[0] != ids[1]:
+            raise _unequal(f"scored clips of {task['name']}", first, second, "its clips", "others")
+
+
+def _unequal(what: str, first: Opened, second: Opened, one: Any, other: Any) -> CompareError:
+    def short(value: Any) -> str:
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= 200 else text[:200] + " …"
+
+    return CompareError(
+        f"results with different {what} cannot be compared",
+        expected=f"{first.name}: {short(one)}",
+        got=f"{second.name}: {short(other)}",
+        fix="evaluate both encoders by the same protocol on the same suite and data",
+    )

@@ -1,0 +1,42 @@
+"""What a number means. Results are compared only where all of this agrees; a change of method changes the version."""
+
+from typing import Any
+
+from uniwhisper.evaluation import bootstrap, knn, probe, selection, speech
+
+PROTOCOL: dict[str, Any] = {
+    "name": "clean",
+    "version": 2,
+    "vectors": "one per clip, real frames only: mean, and mean with deviation",
+    "knn": {"similarity": "cosine", "k": knn.NEIGHBOURS, "temperature": knn.TEMPERATURE, "vectors": "raw"},
+    "knn_standardised": {
+        "similarity": "cosine",
+        "k": knn.NEIGHBOURS,
+        "temperature": knn.TEMPERATURE,
+        "vectors": "standardised on the training fold",
+    },
+    "probes": {
+        "linear": "linear",
+        "mlp": f"one hidden layer of {probe.HIDDEN}, gelu",
+        "vectors": "standardised on the training fold",
+        "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}",
+        "grid": {
+            name: [[setting.learning_rate, setting.weight_decay] for setting in grid]
+            for name, grid in selection.GRID.items()
+        },
+        "epochs": {
+            "ladder": list(selection.LADDER),
+            "least_steps": dict(selection.LEAST_STEPS),
+            "doublings": selection.DOUBLINGS,
+        },
+        "chosen_on": f"{selection.INNER_SHARE:.0%} of the training fold, whole groups, never scored",
+        "seeds": selection.SEEDS,
+    },
+    "ctc": speech.PROTOCOL,
+    "score": "mean over folds and seeds",
+    "interval": {
+        "resampled": "seeds, then groups, then clips",
+        "level": bootstrap.LEVEL,
+        "resamples": bootstrap.RESAMPLES,
+    },
+}

@@ -1,0 +1,56 @@
+"""Which corpora a model says it was trained on: from its `config.json`, else from the table in its model card."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from uniwhisper.evaluation.encoders import FLOOR
+
+
+def trained_on(source: str, folder: Path | None) -> list[str] | None:
+    """Names of corpora, sorted; [] for encoders that nothing was trained for; None where nothing is said.
+
+    Args:
+        source: as in `JudgedEncoder`.
+        folder: the model's; None: not known.
+    """
+    if source == FLOOR or source.startswith("random:"):
+        return []
+    if source == "default":
+        import uniwhisper
+
+        folder = Path(uniwhisper.__file__).parent / "pretrained" / "default"
+    return None if folder is None else corpora_of(folder)
+
+
+def corpora_of(folder: Path) -> list[str] | None:
+    """From `trained_on` in `config.json` (a list of names), else the first column of the card's table "Trained on"."""
+    try:
+        listed = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("trained_on")
+    except (OSError, ValueError, AttributeError):
+        listed = None
+    if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+        return sorted(listed)
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    section = re.search(r"^## Trained on\n(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    if not section:
+        return None
+    rows = re.findall(r"^\| *`?([\w.-]+)`? *\|", section[1], re.MULTILINE)
+    return sorted(row for row in rows if row not in ("corpus", "---") and not set(row) <= {"-"}) or None
+
+
+def checked_against(task: dict[str, Any], corpora: list[str] | None) -> dict[str, Any]:
+    """A task's result with `trained_on`: which of its in-domain corpora the model names (None: it says nothing).
+
+    A model that was trained on the very set a task scores gets a note: no average of it is clean.
+    """
+    if corpora is None:
+        return task | {"trained_on": None}
+    notes = task["notes"]
+    if task["folder"] in corpora:
+        notes = [*notes, f"the model says it was trained on {task['folder']}, which this task scores"]
+    return task | {"trained_on": [name for name in task["in_domain_corpora"] if name in corpora], "notes": notes}

@@ -1,0 +1,70 @@
+"""Numbers and names as they are printed, the same in the page and in the tables."""
+
+from uniwhisper.report.results import Average, Result, Score
+
+_NAMES = {
+    "knn": "kNN",
+    "knn_standardised": "kNN, standardised",
+    "linear": "linear probe",
+    "mlp": "MLP probe",
+    "ctc": "CTC probe",
+    "mean": "mean of the frames",
+    "mean_deviation": "mean and deviation of the frames",
+    "own": "the encoder's own",
+    "headline": "all tasks",
+    "in_domain": "in-domain tasks",
+}
+
+
+def name_of(key: str) -> str:
+    """A measure, pooling or average in words; what has none stays as it is."""
+    return _NAMES.get(key, key)
+
+
+def three_digits(value: float) -> str:
+    """`.264`, and `1.000` for one."""
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0") else text
+
+
+def signed(value: float) -> str:
+    """`+.012`, `−.012`, and `.000` without a sign."""
+    text = three_digits(abs(value))
+    return text if text == ".000" else f"{'+' if value > 0 else '−'}{text}"
+
+
+def interval(score: Score | Average) -> str:
+    """`.245–.284`; nothing where there is none."""
+    if score.low is None or score.high is None:
+        return ""
+    return f"{three_digits(score.low)}–{three_digits(score.high)}"
+
+
+def protocol(result: Result) -> str:
+    """Name and version."""
+    return f"{result.protocol.get('name', '?')} {result.protocol.get('version', '')}".strip()
+
+
+def level(result: Result) -> str:
+    """Of the intervals, e.g. `95%`."""
+    said = result.protocol.get("interval")
+    return f"{said['level']:.0%}" if isinstance(said, dict) and "level" in said else "its protocol's"
+
+
+def is_baseline(result: Result) -> bool:
+    """Drawn in grey: what a trained encoder is compared with."""
+    return result.source == "log-mel" or result.source.startswith("random:")
+
+
+def count(number: int, word: str) -> str:
+    """`1 task`, `12 tasks`."""
+    return f"{number:,} {word}{'s' if number != 1 else ''}"
+
+
+def plain(value: object) -> str:
+    """Any value of a protocol on one line."""
+    if isinstance(value, dict):
+        return "; ".join(f"{str(key).replace('_', ' ')}: {plain(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(plain, value))
+    return str(value)

@@ -1,0 +1,95 @@
+"""Differences between encoders, from result files; and what must not be compared."""
+
+import json
+
+import numpy as np
+import pytest
+
+from test_evaluation_run import TwoNumbers, clips_of_fold, suite_content, uniwhisper, write_tar
+from uniwhisper.evaluation.compare import CompareError, compare, open_result
+from uniwhisper.evaluation.encoders import JudgedEncoder
+from uniwhisper.evaluation.results import write_result
+from uniwhisper.evaluation.runner import evaluate
+from uniwhisper.evaluation.suites import load_suite
+
+
+class Deaf(TwoNumbers):
+    """Nothing but noise: at chance."""
+
+    def embed(self, sources, *, on_error):
+        table = super().embed(sources, on_error=on_error)
+        table.vectors[:] = np.random.default_rng(0).normal(size=table.vectors.shape)
+        return table
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    for fold in (1, 2, 3):
+        write_tar(folder / "data" / "tones" / f"fold-{fold}.tar", clips_of_fold(fold))
+    (folder / "toy.json").write_text(json.dumps(suite_content()))
+    for name, encoder in (("good", TwoNumbers()), ("deaf", Deaf(weights="d" * 64))):
+        judgement = evaluate(
+            JudgedEncoder(encoder, name, name), load_suite(folder / "toy.json"), folder / "data", cache=None
+        )
+        write_result(folder / f"{name}.json", judgement, overwrite=False)
+    return folder
+
+
+def test_a_clear_difference_is_clear_and_of_the_right_sign(folder):
+    deaf, good = open_result(folder / "deaf.json"), open_result(folder / "good.json")
+    found = compare(deaf, good)
+    for key, difference in found.tasks.items():
+        scores = [opened.result["tasks"][0]["scores"][key[1]][key[2]]["score"] for opened in (deaf, good)]
+        assert difference.difference == pytest.approx(scores[1] - scores[0])
+    assert found.tasks["tones", "own", "mlp"].low > 0 and found.tasks["tones", "own", "mlp"].p < 0.05
+    headline = found.averages["headline", "own", "mlp"]
+    assert headline.difference == pytest.approx(found.tasks["tones", "own", "mlp"].difference)
+    back = compare(good, deaf).tasks["tones", "own", "mlp"]
+    assert back.difference == pytest.approx(-found.tasks["tones", "own", "mlp"].difference) and back.high < 0
+
+
+def test_an_encoder_does_not_differ_from_itself(folder):
+    good = open_result(folder / "good.json")
+    found = compare(good, good).tasks["tones", "own", "knn"]
+    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["protocol"].update(version=1), "different protocols"),
+        (lambda r: r["protocol"].update(name="xares"), "different protocols"),
+        (lambda r: r["suite"].update(hash="0"), "different suites"),
+        (lambda r: r["seeds"].update(first=1), "different seeds"),
+        (lambda r: r["tasks"][0].update(data="0"), "different data"),
+        (lambda r: r["tasks"][0]["clips"].update(scored=35), "different numbers of clips"),
+    ],
+)
+def test_unlike_results_are_refused(folder, change, message):
+    good, other = open_result(folder / "good.json"), open_result(folder / "good.json")
+    change(other.result)
+    with pytest.raises(CompareError, match=message):
+        compare(good, other)
+
+
+def test_results_that_lost_their_clips_are_refused(folder, tmp_path):
+    text = (folder / "good.json").read_text()
+    (tmp_path / "good.json").write_text(text)
+    with pytest.raises(CompareError, match="cannot be compared"):
+        open_result(tmp_path / "good.json")
+    (tmp_path / "good.npz").write_bytes((folder / "deaf.npz").read_bytes())
+    with pytest.raises(CompareError, match="not the file that was written with it"):
+        open_result(tmp_path / "good.json")
+    (tmp_path / "old.json").write_text(json.dumps(json.loads(text) | {"format_version": 1}))
+    with pytest.raises(CompareError, match="uniwhisper-result 1"):
+        open_result(tmp_path / "old.json")
+
+
+def test_the_verb_compares(folder):
+    done = uniwhisper("compare", "deaf.json", "good.json", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert (printed["first"], printed["second"]) == ("deaf", "good") and len(printed["differences"]) == 8
+    done = uniwhisper("compare", "deaf.json", "nowhere.json", cwd=folder)
+    assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -1,0 +1,198 @@
+"""Probes and the choice of their settings: against scikit-learn, against each other alone, and at chance."""
+
+import math
+
+import numpy as np
+import pytest
+
+from uniwhisper.evaluation import selection
+from uniwhisper.evaluation.folds import Standardiser, make_folds
+from uniwhisper.evaluation.metrics import loss_of_logits, mean_average_precision
+from uniwhisper.evaluation.probe import Problem, Setting, Stack, train
+
+
+def blobs(seed: int, *, classes: int = 3, clips: int = 90, width: int = 6, distance: float = 6.0):
+    generator = np.random.default_rng(seed)
+    labels = np.arange(clips) % classes
+    centres = np.random.default_rng(99).normal(size=(classes, width)) * distance
+    return (centres[labels] + generator.normal(size=(clips, width))).astype(np.float32), labels
+
+
+def ask(measure, reference, labels, queries, *, groups=None, targets=None, metric="accuracy", classes=None):
+    """Logits [seed] of one fold."""
+    vectors = np.concatenate([reference, queries])
+    places = np.concatenate([labels, np.zeros(len(queries), dtype=np.int64)])
+    folds = make_folds(["in"] * len(reference) + ["out"] * len(queries), ["out"])
+    groups = groups or [str(clip) for clip in range(len(vectors))]
+    given = selection.answer(
+        measure, vectors, places if targets is None else targets, places, groups, folds,
+        metric=metric, classes=classes or int(labels.max()) + 1, seed=0,
+    )  # fmt: skip
+    return given.logits[0], given.trainings[0]
+
+
+@pytest.mark.parametrize("measure", ["linear", "mlp"])
+def test_probes_learn_what_is_separable(measure):
+    reference, labels = blobs(0)
+    queries, truth = blobs(1)
+    logits, training = ask(measure, reference, labels, queries)
+    assert len(logits) == 5 and all((each.argmax(axis=1) == truth).all() for each in logits)
+    assert training.setting in selection.GRID[measure] and not training.underfit
+
+
+def test_only_the_hidden_layer_learns_what_is_not_linear():
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(800, 2)).astype(np.float32)
+    labels = (vectors[:, 0] * vectors[:, 1] > 0).astype(np.int64)
+    score = {}
+    for measure in ("linear", "mlp"):
+        logits, _ = ask(measure, vectors[:500], labels[:500], vectors[500:])
+        score[measure] = np.mean([(each.argmax(axis=1) == labels[500:]).mean() for each in logits])
+    assert score["linear"] < 0.65 and score["mlp"] > 0.9
+
+
+def test_linear_probe_trained_long_agrees_with_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    reference, labels = blobs(0, distance=0.6, clips=300)
+    queries, _ = blobs(1, distance=0.6, clips=300)
+    scaler = StandardScaler().fit(reference)
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=10000).fit(scaler.transform(reference), labels)
+    standardise = Standardiser.fit(reference)
+    stack = Stack.of([(standardise(reference), labels, standardise(queries))])
+    ((logits,),) = train(stack, [Problem(0, 0)], Setting(1e-2, 0.0), classes=3, hidden=0, checkpoints=(400,))
+    theirs = model.decision_function(scaler.transform(queries))
+    assert (logits.argmax(axis=1) == theirs.argmax(axis=1)).mean() >= 0.99
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    assert np.corrcoef(centred.ravel(), (theirs - theirs.mean(axis=1, keepdims=True)).ravel())[0, 1] > 0.995
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_problems_trained_together_are_those_trained_alone(hidden):
+    """Folds of different sizes and several seeds side by side must not touch each other."""
+    folds = [(*blobs(seed, clips=clips), blobs(9, clips=20)[0]) for seed, clips in ((0, 150), (1, 150), (2, 140))]
+    problems = [Problem(fold, seed) for fold in range(3) for seed in (0, 1)]
+    setting = Setting(3e-3, 0.5)
+    (together,) = train(Stack.of(folds), problems, setting, classes=3, hidden=hidden, checkpoints=(4,))
+    for problem, logits in zip(problems, together, strict=True):
+        # Alone, but padded as in company: an epoch has as many steps as the largest fold needs.
+        alone_stack = Stack.of([folds[0], folds[problem.fold]])
+        ((alone,),) = train(
+            alone_stack, [Problem(1, problem.seed)], setting, classes=3, hidden=hidden, checkpoints=(4,)
+        )
+        np.testing.assert_allclose(logits, alone, atol=1e-4)
+    assert not np.allclose(together[0], together[1], atol=1e-3), "seeds must differ"
+
+
+def test_checkpoints_are_points_of_one_training():
+    stack = Stack.of([(*blobs(0), blobs(1)[0])])
+    many = train(stack, [Problem(0, 0)], Setting(1e-3, 0.0), classes=3, hidden=8, checkpoints=(1, 2, 5))
+    for epochs, logits in zip((1, 2, 5), many, strict=True):
+        ((alone,),) = train(stack, [Problem(0, 0)], Setting(1e-3, 0.0), classes=3, hidden=8, checkpoints=(epochs,))
+        np.testing.assert_array_equal(alone, logits[0])
+
+
+def test_probes_are_at_chance_on_shuffled_labels():
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(900, 8)).astype(np.float32)
+    labels = generator.integers(4, size=900)
+    for measure in ("linear", "mlp"):
+        logits, _ = ask(measure, vectors[:500], labels[:500], vectors[500:], classes=4)
+        right = np.mean([(each.argmax(axis=1) == labels[500:]).mean() for each in logits])
+        assert abs(right - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 400)
+
+
+def test_settings_are_chosen_without_the_scored_fold():
+    reference, labels = blobs(0, distance=0.5)
+    near, far = blobs(1, distance=0.5)[0], 1000 * blobs(2, distance=5.0)[0]
+    chosen = [ask("linear", reference, labels, queries)[1] for queries in (near, far)]
+    assert chosen[0] == chosen[1] or vars(chosen[0]) == vars(chosen[1])
+
+
+def test_no_answer_depends_on_the_other_scored_clips():
+    reference, labels = blobs(0, distance=0.5)
+    query, others = blobs(1, clips=1)[0], 100 * blobs(2)[0]
+    alone, _ = ask("mlp", reference, labels, query)
+    company, _ = ask("mlp", reference, labels, np.concatenate([query, others]))
+    np.testing.assert_allclose(company[0][0], alone[0][0], rtol=1e-4, atol=1e-4)
+
+
+def test_groups_are_never_on_both_sides_when_a_setting_is_chosen(monkeypatch):
+    """Every clip has a twin; parted twins would flatter the settings that learn by heart."""
+    reference, labels = blobs(0, clips=60)
+    seen = []
+    real = selection._stack
+
+    def watched(vectors, targets, parts, device):
+        seen.append(parts)
+        return real(vectors, targets, parts, device)
+
+    monkeypatch.setattr(selection, "_stack", watched)
+    groups = [str(clip // 6) for clip in range(60)] + ["q"] * 90
+    ask("linear", reference, labels, blobs(1)[0], groups=groups)
+    (fitting, choosing) = seen[0][0]
+    assert len(choosing) and not {groups[clip] for clip in fitting} & {groups[clip] for clip in choosing}
+    assert set(fitting) | set(choosing) == set(range(60)), "the scored fold takes no part"
+
+
+def test_a_curve_that_still_rises_is_trained_longer(monkeypatch):
+    """XOR-like classes with far too few steps: the ladder must be climbed again, and an end of it must be told."""
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(1200, 6)).astype(np.float32)
+    labels = (vectors[:, 0] * vectors[:, 1] > 0).astype(np.int64)
+    monkeypatch.setitem(selection.GRID, "mlp", (Setting(1e-3, 0.0),))
+    monkeypatch.setitem(selection.LEAST_STEPS, "mlp", 16)
+    _, patient = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
+    monkeypatch.setattr(selection, "DOUBLINGS", 0)
+    _, hasty = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
+    assert hasty.underfit and hasty.epochs == 8
+    assert patient.epochs > 8 and patient.curve[-1][1] > hasty.curve[-1][1] + 0.05
+
+
+def test_several_classes_per_clip():
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(600, 5)).astype(np.float32)
+    targets = (vectors[:, :3] > 0.5).astype(np.float32)
+    logits, _ = ask("linear", vectors[:400], targets[:400].argmax(axis=1), vectors[400:], targets=targets, metric="mAP",
+                    classes=3)  # fmt: skip
+    assert np.mean([mean_average_precision(each, targets[400:]) for each in logits]) > 0.9
+
+
+def test_mean_average_precision_is_that_of_scikit_learn_and_of_the_definition():
+    from sklearn.metrics import average_precision_score
+
+    generator = np.random.default_rng(0)
+    truth = (generator.random((50, 4)) < 0.3).astype(np.float32)
+    truth[:, 3] = 0
+    scores = generator.normal(size=(50, 4))
+    ours = mean_average_precision(scores, truth)
+    assert ours == pytest.approx(np.mean([average_precision_score(truth[:, c], scores[:, c]) for c in range(3)]))
+    by_hand = []
+    for c in range(3):
+        hits = truth[np.argsort(-scores[:, c]), c]
+        by_hand.append(np.sum(np.cumsum(hits) / np.arange(1, 51) * hits) / hits.sum())
+    assert ours == pytest.approx(np.mean(by_hand))
+
+
+def test_losses_are_those_of_torch():
+    import torch
+    import torch.nn.functional as F
+
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(20, 4)), generator.integers(4, size=20)
+    several = (generator.random((20, 4)) < 0.5).astype(np.float32)
+    assert loss_of_logits(logits, labels) == pytest.approx(
+        float(F.cross_entropy(torch.tensor(logits), torch.tensor(labels)))
+    )
+    assert loss_of_logits(logits, several) == pytest.approx(
+        float(F.binary_cross_entropy_with_logits(torch.tensor(logits), torch.tensor(several, dtype=torch.float64)))
+    )
+
+
+def test_equal_scores_are_settled_by_the_loss():
+    grid = (Setting(1e-3, 0.0), Setting(1e-2, 0.0))
+    ranks = np.array([[[0.9, -1.0], [1.0, -0.5]], [[1.0, -0.4], [1.0, -0.2]]])
+    chosen = selection._best(grid, (1, 2), ranks, clips=10)
+    assert (chosen.setting, chosen.epochs) == (grid[1], 2)
+    assert chosen.curve == [(1, 1.0), (2, 1.0)] and not chosen.underfit
