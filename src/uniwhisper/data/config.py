@@ -8,6 +8,7 @@ from typing import Any
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SECONDS
 from uniwhisper.data.corpora import DOMAINS
+from uniwhisper.data.tasks import all_tasks
 
 HOLDOUT_FOLDS = 20
 """Content folds of which the first is kept for validation. The shipped suite `dev` scores the same fold of as many, so
@@ -111,6 +112,13 @@ class DataConfig:
     seconds_per_step: float | None = None
     """Most seconds of a step, padding included, where a text token counts as long as an audio token; None: no limit,
     but `clips_per_step`."""
+    audio_seconds_per_step: float | None = None
+    """Audio of a step on average, padding not counted: runs on different clips hear equally much in equally many
+    steps. Within a group, steps have equally many clips."""
+    tasks: tuple[str, ...] | None = None
+    """What is asked; None: everything that a clip can answer. A clip must be able to answer one of them alone."""
+    training_share: float = 1.0
+    """Part of the clips that is trained on, decided by their content: a smaller share lies within a larger one."""
     questions_per_clip: int = 1
     """Most questions asked about one encoded clip; a clip that can answer fewer is asked fewer."""
     domain_weights: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(DOMAINS, 1.0))
@@ -133,12 +141,17 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        one = (self.clips_per_step is None) != (self.seconds_per_step is None)
-        got = (self.clips_per_step, self.seconds_per_step)
-        _require(one, "clips_per_step", "either clips_per_step or seconds_per_step, the other None", got)
-        if self.seconds_per_step is not None:
-            good = _number(self.seconds_per_step) and self.seconds_per_step > 0
-            _require(good, "seconds_per_step", "a number > 0", self.seconds_per_step)
+        budgets = ("clips_per_step", "seconds_per_step", "audio_seconds_per_step")
+        got = tuple(getattr(self, name) for name in budgets)
+        one = sum(value is not None for value in got) == 1
+        _require(one, "clips_per_step", f"one of {', '.join(budgets)}, the others None", got)
+        for name in budgets[1:]:
+            value = getattr(self, name)
+            _require(value is None or (_number(value) and value > 0), name, "a number > 0", value)
+        good = self.tasks is None or (len(self.tasks) > 0 and set(self.tasks) <= set(all_tasks()))
+        _require(good, "tasks", f"names from {', '.join(all_tasks())}; or None", self.tasks)
+        good = _number(self.training_share) and 0 < self.training_share <= 1
+        _require(good, "training_share", "above 0, to 1", self.training_share)
         counts = ("clips_per_step",) if self.clips_per_step is not None else ()
         for name in (*counts, "questions_per_clip", "group_steps", "mel_bins"):
             _require(_count(getattr(self, name), 1), name, "a whole number >= 1", getattr(self, name))

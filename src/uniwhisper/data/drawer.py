@@ -68,7 +68,7 @@ class Drawer:
             parts = (window(clip, self._most, stream),)
         else:
             assert task.made is not None, "only a task made of several clips gathers them"
-            choices = [(other, base) for other in same_arrangement(task.name, base, len(clips))]
+            choices = [(other, base) for other in same_arrangement(task.name, base, len(clips), self._config.tasks)]
             parts = arrange(clips, task.made.arranged, self._most, stream, self._config.augment)
         asked = [task]
         while len(asked) < self._config.questions_per_clip and len(asked) < len(choices):
@@ -92,7 +92,7 @@ class Drawer:
         """A clip that something can be asked about, and what: its labels may all be missing or excluded."""
         for _ in range(_CLIP_TRIES):
             clip = self._read_clip(*self._pools[domain].pick(stream))
-            choices = askable(frozenset(clip.answers), whole=clip.record.samples <= self._most)
+            choices = askable(frozenset(clip.answers), whole=clip.record.samples <= self._most, only=self._config.tasks)
             if any(task.name == base for task, base in choices):
                 return clip, choices
         raise ManifestError(

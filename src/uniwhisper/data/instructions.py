@@ -49,32 +49,40 @@ def corpus_licence(manifest: Manifest, corpus: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def askable(clip_answers: frozenset[str], *, whole: bool) -> tuple[tuple[Task, str], ...]:
+def askable(
+    clip_answers: frozenset[str], *, whole: bool, only: tuple[str, ...] | None = None
+) -> tuple[tuple[Task, str], ...]:
     """(task, task whose answers it is made of) for a clip that can answer `clip_answers`, in the table's order.
 
     A task that the clip answers alone is made of its own answer. One about several clips takes the first of its kinds
     that the clip has. `whole` False: the clip is too long to be used whole, so it must be cropped, before it is put
-    together with others; tasks whose answer would not survive that fall away.
+    together with others; tasks whose answer would not survive that fall away. `only`: names of the tasks that may be
+    asked; None: all.
     """
     tasks = all_tasks()
     found = []
     for task in tasks.values():
         bases = (task.name,) if task.made is None or task.name in clip_answers else task.made.of
         base = next((name for name in bases if name in clip_answers), None)
-        if base is not None and (whole or tasks[base].augment["crop"] != FORBID):
+        allowed = only is None or task.name in only
+        if base is not None and allowed and (whole or tasks[base].augment["crop"] != FORBID):
             found.append((task, base))
     return tuple(found)
 
 
 @lru_cache(maxsize=4096)
-def same_arrangement(task: str, base: str, clips: int) -> tuple[Task, ...]:
-    """Tasks that the same `clips` clips, put together for `task` and known by their answers to `base`, can answer."""
+def same_arrangement(task: str, base: str, clips: int, only: tuple[str, ...] | None = None) -> tuple[Task, ...]:
+    """Tasks that the same `clips` clips, put together for `task` and known by their answers to `base`, can answer.
+
+    `only` as in `askable`.
+    """
     made = all_tasks()[task].made
     assert made is not None, f"{task} is asked of one clip"
     return tuple(
         other
         for other in all_tasks().values()
         if other.made is not None
+        and (only is None or other.name in only)
         and other.made.arranged == made.arranged
         and base in other.made.of
         and other.made.clips[0] <= clips <= other.made.clips[1]

@@ -24,7 +24,7 @@ from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
 from uniwhisper.data.parallel import usable_cores
 from uniwhisper.data.tasks import FORBID
-from uniwhisper.data.tokens import Tokenizer, build
+from uniwhisper.data.tokens import TextForm, Tokenizer, text_rows
 
 __all__ = ["AugmentConfig", "DataConfig", "StepBatches", "held_out_batches", "step_batches"]
 _MOST_WORKERS = 12
@@ -37,7 +37,7 @@ class StepDataset(Dataset):
         self,
         mixture: Mixture,
         readers: Sequence[ClipReader],
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | TextForm,
         *,
         rank: int = 0,
         world: int = 1,
@@ -74,7 +74,11 @@ def too_few_clips(step: int, clips: int, world: int) -> RecipeError:
 
 
 def make_example(
-    draw: Draw, readers: Sequence[ClipReader], tokenizer: Tokenizer, stream: np.random.Generator, config: DataConfig
+    draw: Draw,
+    readers: Sequence[ClipReader],
+    tokenizer: Tokenizer | TextForm,
+    stream: np.random.Generator,
+    config: DataConfig,
 ) -> Example:
     """Carry out a draw: read its recordings, put them together, shape and colour the sound, tokenise the questions."""
     waves = [readers[part.clip.source].read(part.clip.record)[part.first :][: part.length] for part in draw.parts]
@@ -82,14 +86,8 @@ def make_example(
     wave_S = colour(apply_shape(wave_S, draw.shape), draw.tasks, stream, config.augment)
     masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
     masks = draw_masks(len(wave_S), config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
-    return Example(
-        id=draw.id,
-        domain=draw.domain,
-        wave_S=wave_S,
-        tasks=tuple(question.task for question in draw.questions),
-        texts=tuple(build(tokenizer, question.instruction, question.answer) for question in draw.questions),
-        masks=masks,
-    )
+    tasks, texts = text_rows(tokenizer, draw.questions)
+    return Example(id=draw.id, domain=draw.domain, wave_S=wave_S, tasks=tasks, texts=texts, masks=masks)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class StepBatches:
 
 def step_batches(
     manifests: Manifest | Sequence[Manifest],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | TextForm,
     config: DataConfig,
     *,
     seed: int,
@@ -162,7 +160,7 @@ def step_batches(
 
 def held_out_batches(
     manifests: Manifest | Sequence[Manifest],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | TextForm,
     config: DataConfig,
     *,
     cache: Path | None = None,
@@ -178,12 +176,13 @@ def held_out_batches(
     mixture = Mixture(sources, replace(config, augment=NO_AUGMENTATION), seed=0)
     readers, plain = _readers(sources, cache), replace(config, augment=NO_AUGMENTATION)
     nothing = np.random.default_rng(0)
+    budget = config.seconds_per_step or config.audio_seconds_per_step or math.inf
     waiting: list[Example] = []
     seconds = 0.0
     for draw in mixture.held_out_draws():
         waiting.append(make_example(draw, readers, tokenizer, nothing, plain))
         seconds += draw.samples / SAMPLE_RATE_HZ
-        if len(waiting) == config.clips_per_step or seconds >= (config.seconds_per_step or math.inf):
+        if len(waiting) == config.clips_per_step or seconds >= budget:
             yield collate(waiting)
             waiting, seconds = [], 0.0
     if waiting:

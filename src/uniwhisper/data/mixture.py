@@ -20,7 +20,7 @@ from uniwhisper.data.draws import Clip, Draw, Part
 from uniwhisper.data.index import index_of
 from uniwhisper.data.instructions import answers, ask, askable
 from uniwhisper.data.manifest import Manifest
-from uniwhisper.data.packing import by_count, by_seconds
+from uniwhisper.data.packing import by_audio, by_count, by_seconds
 from uniwhisper.data.pools import split_clips
 from uniwhisper.data.reshape import unchanged
 from uniwhisper.data.streams import Streams
@@ -75,7 +75,8 @@ class Mixture:
         for number in np.argsort(lengths, kind="stable"):
             clip = self.clip(*clips[number])
             stream = fixed.stream("hold out", int(clip.record.sha256[:8], 16))
-            found = askable(frozenset(clip.answers), whole=clip.record.samples <= self._most)
+            whole = clip.record.samples <= self._most
+            found = askable(frozenset(clip.answers), whole=whole, only=self.config.tasks)
             choices = [(task, base) for task, base in found if task.name == base]
             if not choices:
                 continue
@@ -107,6 +108,8 @@ class Mixture:
         if config.clips_per_step is not None:
             slots = range(config.clips_per_step * config.group_steps)
             steps = by_count([draw_slot(slot) for slot in slots], config.clips_per_step)
+        elif config.audio_seconds_per_step is not None:
+            steps = by_audio(draw_slot, config.group_steps, config.audio_seconds_per_step)
         else:
             assert config.seconds_per_step is not None, "a config has a count or a budget"
             steps = by_seconds(draw_slot, config.group_steps, config.seconds_per_step)

@@ -1,4 +1,4 @@
-"""Examples of a group cut into steps of similar length: by count, or under a budget of seconds.
+"""Examples of a group cut into steps of similar length: by count, by audio, or under a budget of seconds.
 
 Cost of a step: clips times the longest clip, plus rows of text times the longest row. A text token costs what an audio
 token lasts, since both are one position of the language model. Text tokens are counted as bytes, so that the order of
@@ -6,6 +6,7 @@ training does not depend on a tokenizer.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.draws import Draw
@@ -57,6 +58,25 @@ def by_seconds(draw_slot: Callable[[int], Draw], steps: int, seconds: float) -> 
         step = packed[largest]
         packed[largest : largest + 1] = [step[: len(step) // 2], step[len(step) // 2 :]]
     return [tuple(step) for step in packed]
+
+
+def by_audio(draw_slot: Callable[[int], Draw], steps: int, seconds: float) -> list[tuple[Draw, ...]]:
+    """Exactly `steps` steps of equally many draws each, up to one, sorted by length.
+
+    Together they hold `steps * seconds` seconds of audio, as nearly as whole draws allow, but at least a draw a step.
+    `draw_slot` gives the draw of a slot; slots are asked for in order, from 0.
+    """
+    draws = [draw_slot(0)]
+    missing = steps * seconds * SAMPLE_RATE_HZ - draws[0].samples
+    while True:
+        draw = draw_slot(len(draws))
+        if draw.samples > 2 * missing and len(draws) >= steps:
+            break
+        draws.append(draw)
+        missing -= draw.samples
+    ordered = sorted(draws, key=lambda draw: draw.samples)
+    bounds = [len(ordered) * step // steps for step in range(steps + 1)]
+    return [tuple(ordered[first:last]) for first, last in pairwise(bounds)]
 
 
 def cost_seconds(step: Sequence[Draw]) -> float:

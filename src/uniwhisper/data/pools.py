@@ -14,6 +14,8 @@ from uniwhisper.data.index import ClipIndex
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.tasks import FORBID, simple_tasks
 
+_SHARES = 1024
+
 
 @dataclass(frozen=True)
 class Members:
@@ -68,10 +70,20 @@ def split_clips(
                 usable_N = np.ones_like(whole_N)
             elif longer:
                 left_out["nothing can be asked"] += longer
+            if config.tasks is not None and not tasks & set(config.tasks):
+                left_out["none of `tasks` can be asked"] += int(usable_N.sum())
+                usable_N = np.zeros_like(whole_N)
             kept_N = np.zeros_like(whole_N)
             if config.holdout_folds is not None:
                 kept_N = index.fold_keys_N[places.start : places.stop] % np.uint32(config.holdout_folds) == 0
-            for chosen_N, parts in ((usable_N & ~kept_N, training), (usable_N & kept_N, held_out)):
+            trained_N = usable_N & ~kept_N
+            if config.training_share < 1:
+                # Other digits of the key than those that hold out.
+                places_N = index.fold_keys_N[places.start : places.stop] // np.uint32(config.holdout_folds or 1)
+                share_N = places_N % np.uint32(_SHARES) < np.uint32(round(config.training_share * _SHARES))
+                left_out["outside training_share"] += int((trained_N & ~share_N).sum())
+                trained_N &= share_N
+            for chosen_N, parts in ((trained_N, training), (usable_N & kept_N, held_out)):
                 places_N = np.flatnonzero(chosen_N) + places.start
                 dtype = np.int32 if places.stop < 2**31 else np.int64
                 parts.append(Members(source, corpus, description.domain, tasks, places_N.astype(dtype)))

@@ -27,7 +27,7 @@ from uniwhisper.data.parallel import usable_cores
 from uniwhisper.data.plan import Plan, Plans, make_plan
 from uniwhisper.data.resident import ResidentAudio
 from uniwhisper.data.tasks import FORBID
-from uniwhisper.data.tokens import Tokenizer, build
+from uniwhisper.data.tokens import TextForm, Tokenizer, text_rows
 
 _MOST_WORKERS = 12
 _NOTHING = np.zeros(1, dtype=np.float32)
@@ -40,7 +40,13 @@ class PlanDataset(Dataset):
     """
 
     def __init__(
-        self, mixture: Mixture, manifests: Sequence[Manifest], tokenizer: Tokenizer, *, rank: int = 0, world: int = 1
+        self,
+        mixture: Mixture,
+        manifests: Sequence[Manifest],
+        tokenizer: Tokenizer | TextForm,
+        *,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self._mixture, self._tokenizer = mixture, tokenizer
         self._rank, self._world = rank, world
@@ -65,15 +71,8 @@ class PlanDataset(Dataset):
         plan = make_plan(draw, stream, config.augment, self._background)
         masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
         masks = draw_masks(plan.samples, config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
-        example = Example(
-            id=draw.id,
-            domain=draw.domain,
-            wave_S=_NOTHING,
-            tasks=tuple(question.task for question in draw.questions),
-            texts=tuple(build(self._tokenizer, question.instruction, question.answer) for question in draw.questions),
-            masks=masks,
-        )
-        return plan, example
+        tasks, texts = text_rows(self._tokenizer, draw.questions)
+        return plan, Example(id=draw.id, domain=draw.domain, wave_S=_NOTHING, tasks=tasks, texts=texts, masks=masks)
 
     def _background(self, most: int, stream: np.random.Generator) -> Part:
         """A stretch of any training clip, no longer than the example, at a random place of it."""
@@ -107,7 +106,7 @@ class ResidentBatches:
 
 def resident_batches(
     manifests: Manifest | Sequence[Manifest],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | TextForm,
     config: DataConfig,
     *,
     seed: int,

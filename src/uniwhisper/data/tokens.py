@@ -1,7 +1,10 @@
 """Instruction and answer as token ids, with a loss mask that is known by construction, never found by searching."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from uniwhisper.data.instructions import Question
 
 ANSWER_SEPARATOR = "\n"
 
@@ -21,6 +24,28 @@ class TextTokens:
     ids: list[int]
     loss_mask: list[bool]
     """True where the token is to be predicted: the answer and the end."""
+
+
+@runtime_checkable
+class TextForm(Protocol):
+    """How the questions about a clip become rows of text, where these are not an instruction and an answer."""
+
+    def rows(self, questions: Sequence[Question]) -> list[tuple[str, TextTokens]]:
+        """(task, tokens) of each row, at least one; a row may stand for several questions."""
+        ...
+
+
+def text_rows(
+    reader: Tokenizer | TextForm, questions: Sequence[Question]
+) -> tuple[tuple[str, ...], tuple[TextTokens, ...]]:
+    """Task and tokens of each row of text; a tokenizer makes one row of each question: instruction, answer, end."""
+    if isinstance(reader, TextForm):
+        rows = reader.rows(questions)
+    else:
+        rows = [(question.task, build(reader, question.instruction, question.answer)) for question in questions]
+    assert rows, f"no row of text for {[question.task for question in questions]}"
+    tasks, texts = zip(*rows, strict=True)
+    return tasks, texts
 
 
 def build(tokenizer: Tokenizer, instruction: str, answer: str) -> TextTokens:

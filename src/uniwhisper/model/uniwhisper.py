@@ -31,6 +31,8 @@ class AnswerLosses:
 class UniWhisper(nn.Module):
     """Encoder and adapter, trained; language model, frozen."""
 
+    TRAINED = ("encoder", "adapter")
+
     def __init__(self, encoder: WhisperEncoder, adapter: Adapter, language_model: FrozenLanguageModel) -> None:
         super().__init__()
         assert adapter.config.frame_width == encoder.config.width, "the adapter reads the encoder's frames"

@@ -41,8 +41,8 @@ def save_checkpoint(folder: Path, model: UniWhisper, optimizer: torch.optim.Opti
     path = folder / f"step-{progress.step:08d}"
     with atomic_output(path, overwrite=True, folder_with="progress.json") as temporary:
         temporary.mkdir()
-        save_file(_contiguous(model.encoder.state_dict()), temporary / "encoder.safetensors")
-        save_file(_contiguous(model.adapter.state_dict()), temporary / "adapter.safetensors")
+        for part in model.TRAINED:
+            save_file(_contiguous(getattr(model, part).state_dict()), temporary / f"{part}.safetensors")
         save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
         (temporary / "progress.json").write_text(json.dumps(vars(progress), indent=1))
     for old in sorted(folder.glob("step-*"))[:-KEPT_CHECKPOINTS]:
@@ -62,8 +62,8 @@ def load_checkpoint(path: Path, model: UniWhisper, optimizer: torch.optim.Optimi
         RecipeError: the folder is incomplete, or belongs to a model of another shape.
     """
     try:
-        model.encoder.load_state_dict(load_file(path / "encoder.safetensors"))
-        model.adapter.load_state_dict(load_file(path / "adapter.safetensors"))
+        for part in model.TRAINED:
+            getattr(model, part).load_state_dict(load_file(path / f"{part}.safetensors"))
         _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
         return Progress(**json.loads((path / "progress.json").read_text()))
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -103,7 +103,14 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torc
 
 
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    """On the CPU, each in memory of its own: safetensors refuses weights that two names share."""
+    seen: set[int] = set()
+    copies = {}
+    for name, tensor in tensors.items():
+        copy = tensor.detach().contiguous().cpu()
+        copies[name] = copy.clone() if copy.data_ptr() in seen else copy
+        seen.add(copy.data_ptr())
+    return copies
 
 
 def write_json(path: Path, value: Any) -> None:

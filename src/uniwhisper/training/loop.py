@@ -19,14 +19,14 @@ from uniwhisper.data.batch import Batch
 from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
-from uniwhisper.data.tokens import Tokenizer
+from uniwhisper.data.tokens import TextForm, Tokenizer
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.features.masking import mask_mel
 from uniwhisper.features.training_logmel import training_log_mel
 from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
-from uniwhisper.training.build import build_model, export_model, language_model_source
 from uniwhisper.training.card import run_card
 from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
+from uniwhisper.training.learner import INSTRUCTIONS, Learner
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
 from uniwhisper.training.record import LossAverage, RunRecord, plot_metrics
@@ -56,18 +56,20 @@ def train(
     cache: Path | None,
     console: Console,
     overlap: Mapping[str, Any] | None = None,
+    learner: Learner = INSTRUCTIONS,
 ) -> Path:
     """Run a recipe on a manifest; returns the folder of the exported model.
 
     `cache` is the folder where decoded audio is kept between runs; None decodes each clip when it is drawn. `overlap`
-    is what comparing with the evaluation sets gave, for `run.json`; None: they were not compared (again).
+    is what comparing with the evaluation sets gave, for `run.json`; None: they were not compared (again). `learner`
+    says what is trained; other than the product's own, only experiments do.
 
     Raises:
         OutputError: `output` holds a run and `resume` is False.
         RecipeError: nothing to resume, a run of another recipe or manifest, or too many non-finite steps in a row.
     """
-    start_of_run = open_run_folder(recipe, manifest, output, resume=resume)
-    model = build_model(recipe, device)
+    start_of_run = open_run_folder(recipe, manifest, output, resume=resume, learner=learner.describe())
+    model = learner.build(recipe, device)
     require(
         recipe.data.mel_bins == model.encoder.config.mel_bins,
         "data.mel_bins",
@@ -75,12 +77,12 @@ def train(
         recipe.data.mel_bins,
     )
     optimizer = build_optimizer(model, recipe.optimizer)
-    frozen_identity = model.language_model.identity()
+    frozen_identity = learner.frozen_identity(model)
     checkpoint = latest_checkpoint(output / "checkpoints")
     progress = Progress(step=0, audio_seconds=0.0, train_seconds=0.0, threads=torch.get_num_threads())
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
-    tokenizer = model.language_model.tokenizer
+    tokenizer = learner.reader(model)
     batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache)
     compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
     write_start(output, {**start_of_run, **compared, "left_out": batches.left_out}, frozen_identity)
@@ -121,8 +123,7 @@ def train(
                         "loss": average.overall(),
                         "loss_by_domain": average.by_domain(),
                         "gradient_norm": result.gradient_norm,
-                        "learning_rate_encoder": rates["encoder"],
-                        "learning_rate_adapter": rates["adapter"],
+                        **{f"learning_rate_{part}": rate for part, rate in rates.items()},
                         "audio_seconds": progress.audio_seconds,
                         "audio_seconds_per_second": (progress.audio_seconds - logged_audio) / elapsed,
                         "train_seconds": progress.train_seconds,
@@ -141,17 +142,22 @@ def train(
             if progress.step % recipe.loop.checkpoint_every_steps == 0 or progress.step == recipe.steps:
                 save_checkpoint(output / "checkpoints", model, optimizer, progress)
 
-    if model.language_model.identity() != frozen_identity:
+    if learner.frozen_identity(model) != frozen_identity:
         raise AssertionError("the language model is frozen, yet its weights changed")
     card = run_card(recipe, manifest, progress, start_of_run)
-    export_model(model, output / "model", language_model_source=language_model_source(recipe.model), card=card)
+    learner.export(model, output / "model", recipe, card=card)
     if plot_metrics(output) is None:
         console.print("no plot of the losses: pip install 'uniwhisper\\[eval]' for matplotlib", highlight=False)
     return output / "model"
 
 
 def _batches(
-    recipe: Recipe, manifest: Manifest, tokenizer: Tokenizer, start_step: int, device: torch.device, cache: Path | None
+    recipe: Recipe,
+    manifest: Manifest,
+    tokenizer: Tokenizer | TextForm,
+    start_step: int,
+    device: torch.device,
+    cache: Path | None,
 ) -> StepBatches | ResidentBatches:
     span = {"seed": recipe.seed, "start_step": start_step, "stop_step": recipe.steps, "workers": recipe.loop.workers}
     if recipe.loop.audio == "loader":

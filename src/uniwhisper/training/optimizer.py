@@ -1,4 +1,4 @@
-"""Parameter groups and the learning-rate schedule. Encoder and adapter; nothing else may appear."""
+"""Parameter groups and the learning-rate schedule. What the model says is trained; nothing else may appear."""
 
 import math
 
@@ -9,12 +9,14 @@ from uniwhisper.training.recipe import OptimizerConfig
 
 
 def build_optimizer(model: UniWhisper, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over encoder and adapter, matrices with weight decay and vectors without.
+    """AdamW over the parts the model trains, matrices with weight decay and vectors without.
 
     Decoupled weight decay: Loshchilov & Hutter 2019 (arXiv 1711.05101).
     """
     groups = []
-    for part, peak in (("encoder", config.encoder_learning_rate), ("adapter", config.adapter_learning_rate)):
+    for part in model.TRAINED:
+        # Whatever stands where the adapter does in other experiments learns as fast as it.
+        peak = config.encoder_learning_rate if part == "encoder" else config.adapter_learning_rate
         named = [(f"{part}.{name}", p) for name, p in getattr(model, part).named_parameters() if p.requires_grad]
         for decays in (True, False):
             chosen = [(name, p) for name, p in named if (p.ndim >= 2) == decays]

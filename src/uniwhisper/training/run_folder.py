@@ -6,13 +6,16 @@ from typing import Any
 
 from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.core.files import check_output
+from uniwhisper.core.identity import hash_json
 from uniwhisper.core.provenance import provenance
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.training.checkpoint import write_json
 from uniwhisper.training.recipe import Recipe
 
 
-def open_run_folder(recipe: Recipe, manifest: Manifest, output: Path, *, resume: bool) -> dict[str, Any]:
+def open_run_folder(
+    recipe: Recipe, manifest: Manifest, output: Path, *, resume: bool, learner: dict[str, Any]
+) -> dict[str, Any]:
     """Check the run folder; returns what `run.json` holds about how the run was started."""
     described = output / "run.json"
     if not resume:
@@ -28,6 +31,8 @@ def open_run_folder(recipe: Recipe, manifest: Manifest, output: Path, *, resume:
             "recipe": recipe.to_json(),
             "recipe_identity": recipe.identity(),
             "manifest_hash": manifest.hash,
+            "learner": learner,
+            "learner_identity": hash_json(learner),
             "provenance": provenance(),
         }
     if not described.is_file():
@@ -46,7 +51,14 @@ def open_run_folder(recipe: Recipe, manifest: Manifest, output: Path, *, resume:
         raise RecipeError(
             f"{described} cannot be read", expected="what training wrote there", got=str(error), fix="choose another -o"
         ) from None
-    for name, now in (("recipe_identity", recipe.identity()), ("manifest_hash", manifest.hash)):
+    # Runs from before there were others were all of instructions.
+    earlier.setdefault("learner_identity", hash_json({"name": "instructions"}))
+    now_of = {
+        "recipe_identity": recipe.identity(),
+        "manifest_hash": manifest.hash,
+        "learner_identity": hash_json(learner),
+    }
+    for name, now in now_of.items():
         if earlier[name] != now:
             raise RecipeError(
                 f"{output} was started with another {name.split('_')[0]}",
