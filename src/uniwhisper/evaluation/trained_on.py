@@ -25,7 +25,7 @@ def trained_on(source: str, folder: Path | None) -> list[str] | None:
 
 
 def corpora_of(folder: Path) -> list[str] | None:
-    """By `trained_on` in `config.json` (a list of names), else by tables of its card that begin with a column `corpus`."""
+    """By `trained_on` in `config.json` (names), else by the tables of its card whose first column is `corpus`."""
     try:
         listed = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("trained_on")
     except (OSError, ValueError, AttributeError):
