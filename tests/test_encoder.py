@@ -10,10 +10,11 @@ from torch import Tensor
 
 from uniwhisper.core.units import WINDOW_FRAMES, WINDOW_MELS
 from uniwhisper.features.logmel import log_mel
-from uniwhisper.model.attention import Packing, attend_by_length, attend_padded
+from uniwhisper.model.attention import attend_by_length, attend_padded
 from uniwhisper.model.checkpoint_formats import HUGGING_FACE
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
 from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.packing import Packing
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder, random_encoder
 from whisper_reference import SMALL, reference, scramble, write_hugging_face

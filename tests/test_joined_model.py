@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from small import SMALL_ENCODER, small_model, write_language_model
 from uniwhisper.core.errors import WeightsError
+from uniwhisper.model import answer_loss
 from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.language_model import FrozenLanguageModel
-from uniwhisper.model.uniwhisper import UniWhisper, join_right_padded
+from uniwhisper.model.packing import Packing
+from uniwhisper.model.uniwhisper import UniWhisper
 
 
 @pytest.fixture(scope="module")
@@ -143,16 +145,37 @@ def test_audio_tokens_start_with_the_spread_of_text_tokens():
     assert audio_BAH.std().item() == pytest.approx(0.02, rel=0.05)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5))
-def test_joining_leaves_no_padding_between(counts):
-    first_counts = torch.tensor([first for first, _ in counts])
-    second_counts = torch.tensor([second for _, second in counts])
-    first = torch.randn(len(counts), 7, 2)
-    second = torch.randn(len(counts), 8, 2)
-    joined = join_right_padded(first, first_counts, second, second_counts)
-    assert joined.shape[1] == int((first_counts + second_counts).max())
-    for row, (a, b) in enumerate(counts):
-        expected = torch.cat([first[row, :a], second[row, :b]])
-        torch.testing.assert_close(joined[row, : a + b], expected, rtol=0, atol=0)
-        assert not joined[row, a + b :].any()
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 11), min_size=1, max_size=5))
+def test_packed_audio_tokens_are_those_of_each_clip_alone(counts):
+    adapter = Adapter(AdapterConfig(frame_width=6, stack=4, hidden_width=10, token_width=5)).double()
+    clips = [torch.randn(count, 6, dtype=torch.float64) for count in counts]
+    audio_NH, audio = adapter.packed(torch.cat(clips), Packing.of(counts, torch.device("cpu")))
+    for got, clip in zip(audio_NH.split(audio.counts), clips, strict=True):
+        alone_BAH, counts_B = adapter(clip[None], torch.tensor([len(clip)]))
+        assert len(got) == counts_B.item()
+        torch.testing.assert_close(got, alone_BAH[0])
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 100])
+def test_projected_loss_and_gradient_equal_the_plain_ones(rows_at_once, monkeypatch):
+    monkeypatch.setattr(answer_loss, "ROWS_AT_ONCE", rows_at_once)
+    weight_VH, targets_N = torch.randn(7, 4, dtype=torch.float64), torch.tensor([0, 6, 3, 3, 1])
+    outward_N = torch.rand(5)
+    results = []
+    for project in (
+        answer_loss.projected_cross_entropy,
+        lambda h, w, t: torch.nn.functional.cross_entropy(h @ w.T, t, reduction="none").float(),
+    ):
+        hidden_NH = torch.linspace(-3, 3, 20, dtype=torch.float64).view(5, 4).requires_grad_()
+        losses_N = project(hidden_NH, weight_VH, targets_N)
+        (losses_N * outward_N).sum().backward()
+        results.append((losses_N.detach(), hidden_NH.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-6)
+
+
+def test_no_answer_token_means_no_loss():
+    hidden_NH = torch.zeros(0, 4, requires_grad=True)
+    losses_N = answer_loss.projected_cross_entropy(hidden_NH, torch.randn(7, 4), torch.zeros(0, dtype=torch.int64))
+    losses_N.sum().backward()
+    assert losses_N.shape == (0,) and hidden_NH.grad.shape == (0, 4)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from uniwhisper.model.adapter import Adapter
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.language_model import FrozenLanguageModel
+from uniwhisper.model.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -56,39 +56,26 @@ class UniWhisper(nn.Module):
             token_counts_B: int64, real tokens of each clip.
             loss_mask_BL: bool, True on answer and end tokens; False on instruction and padding.
         """
-        frames_BTD, frame_counts_B = self.encoder(mel_BMF, mel_counts_B)
-        audio_BAH, audio_counts_B = self.adapter(frames_BTD, frame_counts_B)
-        text_BLH = self.language_model.embed(tokens_BL)
-        inputs_BLH = join_right_padded(audio_BAH.to(text_BLH.dtype), audio_counts_B, text_BLH, token_counts_B)
-        hidden_BLH = self.language_model.hidden(inputs_BLH)
+        frames_PD, frames = self.encoder.packed(mel_BMF, mel_counts_B)
+        audio_NH, audio = self.adapter.packed(frames_PD, frames)
+        text_counts = token_counts_B.tolist()
+        joined = Packing.of([a + t for a, t in zip(audio.counts, text_counts, strict=True)], audio_NH.device)
+        starts_B = joined.offsets_B1[:-1].long()
 
-        # Text token j of clip b stands at position audio_counts[b] + j and is predicted from the position before it.
-        # Logits are made for those positions only: the vocabulary is the widest tensor of the step.
+        # Text token j of clip b stands at place audio_counts[b] + j of its clip.
+        text = Packing.of(text_counts, audio_NH.device)
+        text_NH = self.language_model.embed(text.pack(tokens_BL))
+        audio_rows_N = starts_B[audio.clip_P] + audio.place_P
+        text_rows_N = (starts_B + audio.counts_B)[text.clip_P] + text.place_P
+        inputs_PH = text_NH.new_empty(joined.total, text_NH.shape[1])
+        inputs_PH = inputs_PH.index_copy(0, audio_rows_N, audio_NH.to(text_NH.dtype)).index_copy(
+            0, text_rows_N, text_NH
+        )
+        hidden_PH = self.language_model.hidden_packed(inputs_PH, joined)
+
+        # Each is predicted from the place before it. Only what is asked for meets the vocabulary, the widest tensor.
         clip_N, token_N = loss_mask_BL.nonzero(as_tuple=True)
-        hidden_NH = hidden_BLH[clip_N, audio_counts_B[clip_N] + token_N - 1]
-        logits_NV = self.language_model.logits(hidden_NH).float()
-        losses_N = F.cross_entropy(logits_NV, tokens_BL[clip_N, token_N], reduction="none")
+        hidden_NH = hidden_PH[(starts_B + audio.counts_B)[clip_N] + token_N - 1]
+        losses_N = self.language_model.losses(hidden_NH, tokens_BL[clip_N, token_N])
         sums_B = torch.zeros(len(tokens_BL), device=losses_N.device).index_add(0, clip_N, losses_N)
         return AnswerLosses(sums_B=sums_B, token_counts_B=loss_mask_BL.sum(dim=1))
-
-
-def join_right_padded(first_BAH: Tensor, first_counts_B: Tensor, second_BLH: Tensor, second_counts_B: Tensor) -> Tensor:
-    """Append two right-padded sequences clip by clip, leaving no padding between them.
-
-    Args:
-        first_BAH: rows of which the first `first_counts_B` (int64) are real.
-        second_BLH: rows of which the first `second_counts_B` (int64) are real; same dtype and width.
-
-    Returns:
-        (B, longest sum of both counts, H): first rows, second rows, then zeros.
-    """
-    both_BPH = torch.cat([first_BAH, second_BLH], dim=1)
-    totals_B = first_counts_B + second_counts_B
-    length = int(totals_B.max())
-    position_L = torch.arange(length, device=both_BPH.device)
-    in_first_BL = position_L < first_counts_B[:, None]
-    real_BL = position_L < totals_B[:, None]
-    source_BL = torch.where(in_first_BL, position_L, position_L + (first_BAH.shape[1] - first_counts_B[:, None]))
-    row_start_B1 = torch.arange(len(both_BPH), device=both_BPH.device)[:, None] * both_BPH.shape[1]
-    rows_BLH = both_BPH.flatten(0, 1)[row_start_B1 + source_BL.masked_fill(~real_BL, 0)]
-    return rows_BLH * real_BL[..., None]
