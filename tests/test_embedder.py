@@ -372,7 +372,7 @@ def test_from_pretrained_reads_a_folder_and_its_identity(tmp_path, embedder):
     torch.manual_seed(9)
     save_encoder(WhisperEncoder(SMALL), tmp_path / "b", dtype=torch.float32)
     a, b = (Embedder.from_pretrained(tmp_path / name, device="cpu") for name in "ab")
-    assert set(a.identity) == {"weights", "code", "pooling", "layer"}
+    assert set(a.identity) == {"weights", "code", "pooling", "layer", "precision"}
     assert a.identity["weights"] != b.identity["weights"]
     assert relative_l2(a.embed([clip(1)]).vectors, embedder.embed([clip(1)]).vectors) <= 1e-5
     assert a.embed([clip(1)]).identity == a.identity

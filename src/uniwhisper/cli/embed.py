@@ -37,6 +37,13 @@ def embed(
     device: Annotated[
         str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute; the choice is printed.")
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", metavar="float32|bf16", help="bf16: much faster on a GPU, close to float32."),
+    ] = "float32",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the encoder first: a minute, for hours of audio.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
@@ -59,7 +66,7 @@ def embed(
         from uniwhisper.embedding.device import device_text
         from uniwhisper.embedding.embedder import Embedder
 
-        embedder = Embedder.from_pretrained(model, device=device, layer=layer)
+        embedder = Embedder.from_pretrained(model, device=device, layer=layer, precision=precision, compiled=compiled)
         note(f"device: {device_text(embedder.device)}")
         start = perf_counter()
         with Inputs(paths, skip=True) as inputs, audio_progress("embedding") as progress:

@@ -114,6 +114,8 @@ class WhisperEncoder(nn.Module):
         self.register_buffer("positions_TD", sinusoids(config.max_frames, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width)
+        if self.conv1.weight.is_meta:
+            return  # to be filled by `load_encoder`; arithmetic on the meta device would import PyTorch's compiler
         self.apply(_initialise)
         # With PyTorch's scale the positions drown the stem's output, and nearly all that frames vary by is where they
         # stand; this brings sound and positions to like size.

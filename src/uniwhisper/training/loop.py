@@ -4,6 +4,7 @@ Notable: the loss of a step is normalised over its whole batch, not over micro-b
 run killed after any step continues exactly; the language model's weights are hashed before and after.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
@@ -23,9 +25,20 @@ from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
 from uniwhisper.training.build import build_model, export_model, language_model_source
 from uniwhisper.training.card import run_card
 from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
+from uniwhisper.training.distributed import (
+    ALONE,
+    Ranks,
+    WholeStep,
+    join_ranks,
+    plain,
+    spread,
+    whole_model,
+    whole_tensor,
+    without_exchange,
+)
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
-from uniwhisper.training.record import LossAverage, RunRecord, plot_metrics
+from uniwhisper.training.record import LossAverage, RunRecord, SilentRecord, plot_metrics
 from uniwhisper.training.run_folder import open_run_folder, write_start
 
 
@@ -60,7 +73,23 @@ def train(
         OutputError: `output` holds a run and `resume` is False.
         RecipeError: nothing to resume, a run of another recipe or manifest, or too many non-finite steps in a row.
     """
+    with join_ranks(device, recipe.data.clips_per_step) as ranks:
+        return _train(recipe, manifest, output, ranks, resume=resume, device=device, cache=cache, console=console)
+
+
+def _train(
+    recipe: Recipe,
+    manifest: Manifest,
+    output: Path,
+    ranks: Ranks,
+    *,
+    resume: bool,
+    device: torch.device,
+    cache: Path | None,
+    console: Console,
+) -> Path:
     start_of_run = open_run_folder(recipe, manifest, output, resume=resume)
+    ranks.wait()  # before rank 0 writes into a folder that the others still want to find empty
     model = build_model(recipe, device)
     require(
         recipe.data.mel_bins == model.encoder.config.mel_bins,
@@ -68,6 +97,7 @@ def train(
         f"the encoder's {model.encoder.config.mel_bins}, for which frequency masks are drawn",
         recipe.data.mel_bins,
     )
+    called = spread(model, ranks, recipe.loop.parallel)
     optimizer = build_optimizer(model, recipe.optimizer)
     frozen_identity = model.language_model.identity()
     checkpoint = latest_checkpoint(output / "checkpoints")
@@ -75,19 +105,24 @@ def train(
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
     tokenizer = model.language_model.tokenizer
-    batches = step_batches(
-        manifest,
-        tokenizer,
-        recipe.data,
-        seed=recipe.seed,
-        start_step=progress.step,
-        stop_step=recipe.steps,
-        workers=recipe.loop.workers,
-        cache=cache,
-        pin_memory=device.type == "cuda",
-    )
-    write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
-    with RunRecord(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
+    with ranks.first_before_others():
+        batches = step_batches(
+            manifest,
+            tokenizer,
+            recipe.data,
+            seed=recipe.seed,
+            start_step=progress.step,
+            stop_step=recipe.steps,
+            workers=recipe.loop.workers,
+            cache=cache,
+            rank=ranks.rank,
+            world=ranks.world,
+            pin_memory=device.type == "cuda",
+        )
+    if ranks.first:
+        write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
+    record_of_rank = RunRecord if ranks.first else SilentRecord
+    with record_of_rank(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:
             record.say(f"resuming after step {progress.step}")
             if progress.threads != torch.get_num_threads() and device.type == "cpu":
@@ -100,17 +135,18 @@ def train(
         logged_audio, logged_seconds = progress.audio_seconds, progress.train_seconds
         for step, batch in batches:
             rates = set_learning_rates(optimizer, rate_fraction(step, recipe.steps, recipe.optimizer))
-            result = train_step(model, optimizer, batch, recipe, device)
+            result = train_step(called, optimizer, batch, recipe, device, ranks)
+            whole = ranks.whole(batch)
             nonfinite = 0 if result.applied else nonfinite + 1
             if not result.applied:
-                _report_nonfinite(record, step, batch, result, nonfinite, recipe.loop.max_nonfinite_steps)
+                _report_nonfinite(record, step, whole, result, nonfinite, recipe.loop.max_nonfinite_steps)
             else:
-                average.add(batch.domains, result.loss_sums, result.token_counts)
+                average.add(whole.domains, result.loss_sums, result.token_counts)
 
             now = time.monotonic()
             progress = Progress(
                 step=step + 1,
-                audio_seconds=progress.audio_seconds + batch.audio_seconds,
+                audio_seconds=progress.audio_seconds + whole.audio_seconds,
                 train_seconds=progress.train_seconds + now - clock,
                 threads=torch.get_num_threads(),
             )
@@ -129,7 +165,7 @@ def train(
                         "audio_seconds": progress.audio_seconds,
                         "audio_seconds_per_second": (progress.audio_seconds - logged_audio) / elapsed,
                         "train_seconds": progress.train_seconds,
-                        "examples": hash_json(batch.ids)[:16],
+                        "examples": hash_json(whole.ids)[:16],
                     }
                 )
                 average = LossAverage()
@@ -142,45 +178,61 @@ def train(
                 record.write({"step": progress.step, "held_out_loss_by_domain": held_out})
                 clock = time.monotonic()
             if progress.step % recipe.loop.checkpoint_every_steps == 0 or progress.step == recipe.steps:
-                save_checkpoint(output / "checkpoints", model, optimizer, progress)
+                save_checkpoint(output / "checkpoints", model, optimizer, progress, write=ranks.first)
 
     if model.language_model.identity() != frozen_identity:
         raise AssertionError("the language model is frozen, yet its weights changed")
+    trained = whole_model(model)
+    if not ranks.first:
+        return output / "model"
     card = run_card(recipe, manifest, progress, start_of_run)
-    export_model(model, output / "model", language_model_source=language_model_source(recipe.model), card=card)
+    export_model(trained, output / "model", language_model_source=language_model_source(recipe.model), card=card)
     if plot_metrics(output) is None:
         console.print("no plot of the losses: pip install 'uniwhisper\\[eval]' for matplotlib", highlight=False)
     return output / "model"
 
 
 def train_step(
-    model: UniWhisper, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe, device: torch.device
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> StepResult:
-    """One optimizer step over the whole batch, in micro-batches; skipped when a loss or gradient is not finite."""
+    """One optimizer step over the whole batch, in micro-batches; skipped when a loss or gradient is not finite.
+
+    Args:
+        model: what `spread` gave.
+        batch: this rank's clips of the step.
+        ranks: those that share the step. The result covers all of them.
+    """
     by_example = recipe.loop.loss_normalisation == "example"
-    answer_tokens = int(batch.loss_mask_BL.sum())
-    denominator = len(batch.ids) if by_example else answer_tokens
+    denominator = ranks.sum(len(batch.ids) if by_example else int(batch.loss_mask_BL.sum()))
     optimizer.zero_grad(set_to_none=True)
     sums, counts = [], []
-    for part in batch.split(recipe.loop.micro_batches):
-        losses = forward(model, part, recipe, device, masked=True)
-        shares_B = losses.sums_B / losses.token_counts_B if by_example else losses.sums_B
-        (shares_B.sum() / denominator).backward()
+    parts = batch.split(recipe.loop.micro_batches)
+    for index, part in enumerate(parts):
+        with without_exchange(model, until_last=index + 1 < len(parts)):
+            losses = forward(model, part, recipe, device, masked=True)
+            shares_B = losses.sums_B / losses.token_counts_B if by_example else losses.sums_B
+            # Gradients are averaged over the ranks, and this is a share of a sum.
+            (shares_B.sum() * (ranks.world / denominator)).backward()
         sums.append(losses.sums_B.detach())
         counts.append(losses.token_counts_B)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.gradient_clip_norm)
-    sums_B = torch.cat(sums)
-    applied = bool(torch.isfinite(norm) & torch.isfinite(sums_B).all())
+    norm = whole_tensor(torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.gradient_clip_norm))
+    loss_sums = ranks.in_step_order(torch.cat(sums).tolist())
+    applied = bool(torch.isfinite(norm)) and all(math.isfinite(loss_sum) for loss_sum in loss_sums)
     if applied:
         optimizer.step()
-    return StepResult(sums_B.tolist(), torch.cat(counts).tolist(), float(norm), applied)
+    return StepResult(loss_sums, ranks.in_step_order(torch.cat(counts).tolist()), float(norm), applied)
 
 
-def forward(model: UniWhisper, batch: Batch, recipe: Recipe, device: torch.device, *, masked: bool) -> AnswerLosses:
+def forward(model: nn.Module, batch: Batch, recipe: Recipe, device: torch.device, *, masked: bool) -> AnswerLosses:
     """Losses of a batch's answers, with SpecAugment's masks if `masked`."""
     batch = batch.to(device, non_blocking=True)
-    mel_BMF, mel_counts_B = log_mel(batch.wave_BS, batch.sample_counts_B, mel_bins=model.encoder.config.mel_bins)
+    mel_BMF, mel_counts_B = log_mel(batch.wave_BS, batch.sample_counts_B, mel_bins=plain(model).encoder.config.mel_bins)
     if masked:
         mel_BMF = mask_mel(mel_BMF, mel_counts_B, batch.time_masks_BK2, batch.frequency_masks_BK2)
     half = recipe.loop.precision == "bf16" and device.type == "cuda"
@@ -203,7 +255,7 @@ def held_out_loss(
 
 
 def _report_nonfinite(
-    record: RunRecord, step: int, batch: Batch, result: StepResult, in_a_row: int, allowed: int
+    record: RunRecord, step: int, batch: WholeStep, result: StepResult, in_a_row: int, allowed: int
 ) -> None:
     finite = torch.isfinite(torch.tensor(result.loss_sums))
     guilty = [name for name, fine in zip(batch.ids, finite.tolist(), strict=True) if not fine] or batch.ids
