@@ -82,7 +82,7 @@ def test_excluded_labels_and_nulls_have_no_answer():
 def test_every_task_has_at_least_five_wordings_and_at_least_ten_tasks_are_shipped():
     assert len(all_tasks()) >= 10
     used = {task for corpus in shipped_corpora().values() for task in corpus.tasks}
-    assert used == {name for name, task in all_tasks().items() if not task.mixes}
+    assert used <= {name for name, task in all_tasks().items() if task.labelled}
     wordings = [wording for task in all_tasks().values() for wording in task.wordings]
     assert len(wordings) == len(set(wordings)), "one wording asks for two tasks"
 
@@ -97,7 +97,7 @@ def test_a_clip_too_long_to_be_whole_is_not_asked_for_what_a_part_cannot_answer(
 def test_pairs_and_presence():
     tasks = all_tasks()
     pair = ask_pair(tasks["caption_pair"], 0, "rain", "dog", candidate="rain")
-    assert pair.answer == ask_pair(tasks["caption_pair"], 0, "dog", "rain", candidate="rain").answer == "dog and rain"
+    assert pair.answer == ask_pair(tasks["caption_pair"], 0, "dog", "rain", candidate="rain").answer == "dog; rain"
     for candidate, answer in (("rain", "yes"), ("dog", "yes"), ("bell", "no")):
         asked = ask_pair(tasks["presence"], 0, "rain", "dog", candidate=candidate)
         assert candidate in asked.instruction

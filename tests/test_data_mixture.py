@@ -159,7 +159,7 @@ def test_mixtures_are_answered_truly(manifest):
         if base is not None:
             one, other = draw.clip.answers[base], draw.partner.answers[base]
             assert one != other
-            assert answer == " and ".join(sorted([one, other]))
+            assert answer == "; ".join(sorted([one, other]))
         else:
             base = "instrument" if draw.clip.record.domain == "music" else "caption"
             heard = {draw.clip.answers[base], draw.partner.answers[base]}

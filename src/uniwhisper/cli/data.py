@@ -54,6 +54,14 @@ def prepare(
         raise typer.Exit(1)
 
 
+@app.command()
+def tasks() -> None:
+    """Print every task with an example, and what augmentation does to its answer: docs/tasks.md."""
+    from uniwhisper.data.tasks_page import tasks_page
+
+    typer.echo(tasks_page(), nl=False)
+
+
 def _summary(manifest: "Manifest") -> list[dict[str, Any]]:
     return [
         {

@@ -54,17 +54,17 @@ def pretrain_lm(
     """Pretrain a small Qwen3-architecture language model on text, for where none can be downloaded."""
     from rich.console import Console
 
-    from uniwhisper.data.instructions import text_only_pairs
+    from uniwhisper.data.instructions import no_reading_text, reading_text
     from uniwhisper.data.manifest import Manifest
     from uniwhisper.model.device import choose_device
     from uniwhisper.training.pretrain_lm import LanguageModelRecipe
     from uniwhisper.training.pretrain_lm import pretrain_lm as run
 
     files = [file for path in texts for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
-    pairs = [] if data is None else text_only_pairs(Manifest.read(data))
+    reading = no_reading_text() if data is None else reading_text(Manifest.read(data))
     console = Console(stderr=True)
     chosen = choose_device(device)
-    console.print(f"device: {chosen}; {len(files)} text files, {len(pairs):,} instruction pairs", highlight=False)
+    console.print(f"device: {chosen}; {len(files)} text files, {len(reading.questions):,} questions", highlight=False)
     recipe = LanguageModelRecipe(steps=steps, seed=seed)
-    figures = run(files, pairs, output, recipe, device=chosen, overwrite=overwrite, console=console)
+    figures = run(files, reading, output, recipe, device=chosen, overwrite=overwrite, console=console)
     typer.echo(f"{output}: held-out perplexity {figures['held_out_perplexity']:.1f} per token")

@@ -11,6 +11,7 @@ import numpy as np
 import soxr
 
 from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES, mel_count
+from uniwhisper.data.answer_formats import Value
 from uniwhisper.data.answers import SEMITONES_PER_OCTAVE, transpose
 from uniwhisper.data.config import AugmentConfig
 from uniwhisper.data.tasks import FORBID, RELABEL, Task
@@ -33,16 +34,16 @@ class Masks:
 
 
 def augment(
-    wave_S: np.ndarray, task: Task, answer: str, stream: np.random.Generator, config: AugmentConfig
-) -> tuple[np.ndarray, str]:
-    """An altered waveform and the answer that is true of it.
+    wave_S: np.ndarray, task: Task, value: Value, stream: np.random.Generator, config: AugmentConfig
+) -> tuple[np.ndarray, Value]:
+    """An altered waveform and the answer (as a value) that is true of it.
 
     Args:
         wave_S: (S,) float32, 1 <= S <= one window. Not changed in place.
 
     Returns:
         waveform: (S',) float32, at least one sample, at most one window.
-        answer: as given, unless a step relabelled it.
+        value: as given, unless a step relabelled it.
     """
     # One coin per step, tossed in a fixed order: what a task forbids does not change which other steps happen.
     tosses = zip(_OPTIONAL_STEPS, stream.random(len(_OPTIONAL_STEPS)), strict=True)
@@ -50,7 +51,7 @@ def augment(
     chosen = [name for name in wanted if task.augment[name] != FORBID]
     if "speed" in chosen and task.augment["speed"] == RELABEL:
         wave_S, semitones = change_pitch(wave_S, stream, config)
-        answer = transpose(answer, semitones)
+        value = transpose(value, semitones)
     elif "speed" in chosen:
         wave_S = change_speed(wave_S, stream, config)
     if "crop" in chosen:
@@ -63,7 +64,7 @@ def augment(
         wave_S = add_noise(wave_S, stream, config)
     if "gain" in chosen:
         wave_S = wave_S * np.float32(_amplitude(stream.uniform(*config.gain_db_range)))
-    return wave_S, answer
+    return wave_S, value
 
 
 def random_window(wave_S: np.ndarray, max_samples: int, stream: np.random.Generator) -> np.ndarray:

@@ -41,6 +41,19 @@ class AugmentConfig:
     """Noise power falls as 1/f**e, e uniform from 0 (white) to this (2: brown)."""
     gain_probability: float = 0.5
     gain_db_range: tuple[float, float] = (-12.0, 6.0)
+    room_probability: float = 0.0
+    """Echo of a room; allowed where the equalizer is. Only for audio resident on a device, as `band_probability`."""
+    room_seconds_range: tuple[float, float] = (0.1, 0.6)
+    """Time in which the echo falls by 60 dB."""
+    room_db_range: tuple[float, float] = (-15.0, 0.0)
+    """Power of the echo over that of the direct sound."""
+    background_probability: float = 0.0
+    """Another recording, quieter, behind the clip; allowed where noise is. Only for audio resident on a device."""
+    background_db_range: tuple[float, float] = (-20.0, -6.0)
+    """Power of the background over that of the clip, both where they sound."""
+    band_probability: float = 0.0
+    """Cut of everything above a frequency, as narrow-band recordings have it."""
+    band_hz_range: tuple[float, float] = (2500.0, 7500.0)
     mix_db_range: tuple[float, float] = (-6.0, 6.0)
     """Level of the second clip of a mixture over the first, after both were brought to equal power."""
     time_masks: int = 2
@@ -53,10 +66,11 @@ class AugmentConfig:
     """Widest frequency mask."""
 
     def __post_init__(self) -> None:
-        for name in ("speed", "crop", "silence", "equalizer", "noise", "gain"):
+        for name in ("speed", "crop", "silence", "equalizer", "noise", "gain", "room", "band", "background"):
             value = getattr(self, f"{name}_probability")
             _require(_number(value) and 0 <= value <= 1, f"augment.{name}_probability", "from 0 to 1", value)
-        for name in ("speed_range", "crop_keep_range", "noise_snr_db_range", "gain_db_range", "mix_db_range"):
+        for name in ("speed_range", "crop_keep_range", "noise_snr_db_range", "gain_db_range", "mix_db_range",
+                     "room_seconds_range", "room_db_range", "band_hz_range", "background_db_range"):  # fmt: skip
             value = getattr(self, name)
             _require(_interval(value), f"augment.{name}", "two numbers, low <= high", value)
         _require(
@@ -89,6 +103,9 @@ class DataConfig:
     """Steps whose clips are drawn together and sorted by length, so that little is padded."""
     holdout_folds: int | None = HOLDOUT_FOLDS
     """Clips of content fold 0 of this many are kept for validation; None: all are trained on."""
+    name_recordings: bool = False
+    """Ask for each clip's name, three words made of its content hash: telling recordings apart, whatever was done to
+    them, as one more question."""
     mel_bins: int = 80
     """Height of the spectrogram that frequency masks are drawn for."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -136,6 +153,9 @@ NO_AUGMENTATION = AugmentConfig(
     equalizer_probability=0,
     noise_probability=0,
     gain_probability=0,
+    room_probability=0,
+    band_probability=0,
+    background_probability=0,
     time_masks=0,
     frequency_masks=0,
 )

@@ -65,13 +65,14 @@ class DecodedReader:
         self._manifest, self._path = manifest, path
         starts = accumulate((record.samples for record in manifest.records), initial=0)
         self._starts = dict(zip((record.id for record in manifest.records), starts, strict=False))
-        self._samples = np.memmap(path, dtype=np.int16, mode="r")
+        self.samples = np.memmap(path, dtype=np.int16, mode="r")
+        """Every clip's 16-bit samples, one after the other in the order of the records."""
         total = sum(record.samples for record in manifest.records)
-        if len(self._samples) != total:
+        if len(self.samples) != total:
             raise ManifestError(
                 f"the decoded audio {path} does not fit its manifest",
                 expected=f"{total} samples",
-                got=f"{len(self._samples)}",
+                got=f"{len(self.samples)}",
                 fix="delete the file; it is made again",
             )
 
@@ -82,7 +83,7 @@ class DecodedReader:
     def read(self, record: Record) -> np.ndarray:
         """(samples,) float32 at 16 kHz."""
         start = self._starts[record.id]
-        return from_int16(self._samples[start : start + record.samples])
+        return from_int16(self.samples[start : start + record.samples])
 
 
 def decode(

@@ -1,14 +1,13 @@
 """From a record to what can be asked of it, and from a question to its words and answer."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from uniwhisper.data.answers import join_pair
+from uniwhisper.data.answer_formats import Value, canonical, format_answer
 from uniwhisper.data.manifest import Manifest, Record
-from uniwhisper.data.tasks import FORBID, Task, all_tasks
+from uniwhisper.data.tasks import FORBID, OVERLAP, Task, all_tasks
 
-YES, NO = "yes", "no"
+WHAT_IS_SAID = ("transcription", "speech_translation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +16,17 @@ class Question:
 
     task: str
     instruction: str
-    answer: str
+    value: Value
+    """The answer as a value, in canonical form."""
+
+    @property
+    def answer(self) -> str:
+        """The answer in words."""
+        return format_answer(all_tasks()[self.task], self.value)
 
 
-def answers(manifest: Manifest, record: Record) -> dict[str, str]:
-    """Task -> answer, for the tasks about this clip alone.
+def answers(manifest: Manifest, record: Record) -> dict[str, Value]:
+    """Task -> answer as a value, for the tasks about this clip alone.
 
     Raises:
         ManifestError: a label that the corpus's description does not know.
@@ -34,47 +39,34 @@ def corpus_licence(manifest: Manifest, corpus: str) -> str:
     return manifest.corpora[corpus].licence
 
 
-def text_only_pairs(manifest: Manifest) -> list[tuple[str, str]]:
-    """(instruction, answer) of every wording and every answer that occurs, without transcripts, sorted.
-
-    For pretraining a language model on the form it will be asked in. What people say stays out: a transcript that
-    the language model has read could be recited instead of heard.
-    """
-    found: dict[str, set[str]] = defaultdict(set)
-    for record in manifest.records:
-        for task, answer in answers(manifest, record).items():
-            if task != "transcription":
-                found[task].add(answer)
-    tasks = all_tasks()
-    return sorted((wording, answer) for task in found for wording in tasks[task].wordings for answer in found[task])
-
-
 def askable(clip_answers: Iterable[str], *, whole: bool) -> list[tuple[Task, str]]:
     """(task, task whose answers it is made of) for a clip that can answer `clip_answers`, in the table's order.
 
-    A task about one clip is made of its own answer. A mixture takes the first of its kinds that the clip has.
-    `whole` False: the clip is too long to be used whole, so it must be cropped, for a mixture before it is mixed; tasks
-    whose answer would not survive that fall away.
+    A task that the clip answers alone is made of its own answer. A mixture takes the first of its kinds that the clip
+    has. `whole` False: the clip is too long to be used whole, so it must be cropped, for a mixture before it is mixed;
+    tasks whose answer would not survive that fall away.
     """
     has, tasks = set(clip_answers), all_tasks()
     found = []
     for task in tasks.values():
-        base = next((name for name in task.mixes or (task.name,) if name in has), None)
+        if task.made is not None and task.made.arranged != OVERLAP and task.name not in has:
+            continue
+        bases = (task.name,) if task.made is None or task.name in has else task.made.of
+        base = next((name for name in bases if name in has), None)
         if base is not None and (whole or tasks[base].augment["crop"] != FORBID):
             found.append((task, base))
     return found
 
 
-def ask(task: Task, wording: int, answer: str) -> Question:
+def ask(task: Task, wording: int, value: Value) -> Question:
     """A question about one clip."""
-    assert not task.mixes, f"{task.name} is asked of two clips"
-    return Question(task.name, task.wordings[wording], answer)
+    assert task.labelled, f"{task.name} is asked of two clips"
+    return Question(task.name, task.wordings[wording], value)
 
 
-def ask_pair(task: Task, wording: int, answer: str, partner_answer: str, *, candidate: str) -> Question:
+def ask_pair(task: Task, wording: int, value: str, partner_value: str, *, candidate: str) -> Question:
     """A question about a mixture of two clips. `candidate` is what a yes/no question asks about."""
-    assert task.mixes, f"{task.name} is asked of one clip"
-    if task.answer == "pair":
-        return Question(task.name, task.wordings[wording], join_pair(answer, partner_answer))
-    present = candidate in (answer, partner_answer)
-    return Question(task.name, task.wordings[wording].format(candidate=candidate), YES if present else NO)
+    assert task.made is not None, f"{task.name} is asked of one clip"
+    if task.answer == "labels":
+        return Question(task.name, task.wordings[wording], canonical(task, (value, partner_value)))
+    return Question(task.name, task.wordings[wording].format(candidate=candidate), candidate in (value, partner_value))

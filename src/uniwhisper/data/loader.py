@@ -62,8 +62,8 @@ class StepDataset(Dataset):
         if draw.partner is not None:
             assert task.augment["mix"] == RELABEL, f"{task.name} was drawn for a mixture"
             wave_S = mix(wave_S, self._window(draw.partner, stream), stream, config.augment)
-        wave_S, answer = augment(wave_S, task, draw.question.answer, stream, config.augment)
-        question = replace(draw.question, answer=answer)
+        wave_S, value = augment(wave_S, task, draw.question.value, stream, config.augment)
+        question = replace(draw.question, value=value)
         masking = config.augment if task.augment["mask"] != FORBID else NO_AUGMENTATION
         masks = draw_masks(len(wave_S), config.mel_bins, stream, masking)
         text = build(self._tokenizer, question.instruction, question.answer)

@@ -17,6 +17,8 @@ import numpy as np
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.identity import content_fold
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.data.answer_formats import Value
+from uniwhisper.data.answers import recording_name
 from uniwhisper.data.config import DataConfig
 from uniwhisper.data.instructions import Question, answers, ask, ask_pair, askable
 from uniwhisper.data.manifest import Manifest, Record
@@ -36,7 +38,7 @@ class Clip:
     source: int
     """Which manifest."""
     record: Record
-    answers: dict[str, str]
+    answers: dict[str, Value]
     choices: tuple[tuple[Task, str], ...]
     """(task, task whose answers it is made of): what may be asked."""
     chances: tuple[float, ...]
@@ -107,7 +109,7 @@ class Mixture:
                 )
         self._pools = [Pool(pools[name], config.corpus_temperature) for name in domains]
         self._domain_chances = _cumulative([config.domain_weights[name] for name in domains])
-        bases = {base for clip in self.training for task, base in clip.choices if task.mixes}
+        bases = {base for clip in self.training for task, base in clip.choices if base != task.name}
         self._partners = {
             (name, base): Pool([clip for clip in pools[name] if base in clip.answers], config.corpus_temperature)
             for name in domains
@@ -129,7 +131,7 @@ class Mixture:
         fixed = Streams(0, [])
         for clip in sorted(self.held_out, key=lambda clip: (clip.record.samples, clip.record.id)):
             uniforms = fixed.stream("hold out", int(clip.record.sha256[:8], 16)).random(2)
-            alone = [(task, base) for task, base in clip.choices if not task.mixes]
+            alone = [(task, base) for task, base in clip.choices if base == task.name]
             task, base = alone[_pick(_cumulative([task.weight for task, _ in alone]), uniforms[0])]
             draws.append(Draw(clip, None, ask(task, int(uniforms[1] * len(task.wordings)), clip.answers[base])))
         return draws
@@ -137,6 +139,8 @@ class Mixture:
     def _place(self, source: int, manifest: Manifest, record: Record) -> None:
         config = self.config
         found = answers(manifest, record)
+        if config.name_recordings:
+            found["recording"] = recording_name(record.sha256)
         whole = record.samples <= config.max_seconds * SAMPLE_RATE_HZ
         choices = tuple(askable(found, whole=whole))
         asked = {task.name for task, _ in choices}
@@ -163,7 +167,7 @@ class Mixture:
         clip = self._pools[domain].pick(uniforms[1], uniforms[2])
         task, base = clip.choices[_pick(clip.chances, uniforms[3])]
         partner_pairs, false_pairs = np.split(uniforms[6:].reshape(-1, 2), 2)
-        if task.mixes:
+        if base != task.name:
             own = clip.answers[base]
             partner = self._other(clip, base, {own}, partner_pairs)
             if partner is not None:
@@ -175,7 +179,7 @@ class Mixture:
                 question = ask_pair(task, wording, own, partner.answers[base], candidate=candidate)
                 return Draw(clip, partner, question)
             # Nothing differs in this domain: ask about the clip alone.
-            task = next(task for task, name in clip.choices if name == base and not task.mixes)
+            task = next(task for task, name in clip.choices if name == base == task.name)
         wording = int(uniforms[4] * len(task.wordings))
         return Draw(clip, None, ask(task, wording, clip.answers[base]))
 

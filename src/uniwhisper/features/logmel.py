@@ -24,8 +24,8 @@ from torch import Tensor
 
 from uniwhisper.core.units import FFT_SAMPLES, MEL_HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, mel_count
 
-_POWER_FLOOR = 1e-10
-_DYNAMIC_RANGE = 8.0  # in log10 of power, below the clip's maximum
+POWER_FLOOR = 1e-10
+DYNAMIC_RANGE = 8.0  # in log10 of power, below the clip's maximum
 
 # Slaney's mel scale: linear up to a break, logarithmic above it.
 _LINEAR_HZ_PER_MEL = 200 / 3
@@ -61,10 +61,10 @@ def log_mel(
 
     transform = transform or (torch.float32 if wave_BS.device.type == "cpu" else torch.float64)
     power_BKF = _power_spectrum(_virtual_window(wave_BS, sample_counts_B, max(counts)).to(transform))
-    log_BMF = (_mel_filters(mel_bins, wave_BS.device) @ power_BKF.double()).clamp(min=_POWER_FLOOR).log10()
+    log_BMF = (mel_filters(mel_bins, wave_BS.device) @ power_BKF.double()).clamp(min=POWER_FLOOR).log10()
 
     # Columns beyond a clip's own see only zeros: they hold the floor, and nothing is below the floor.
-    log_BMF = torch.maximum(log_BMF, log_BMF.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE)
+    log_BMF = torch.maximum(log_BMF, log_BMF.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE)
     log_BMF = log_BMF[:, :, : mel_count(max(counts))]
     real_BF = torch.arange(log_BMF.shape[2], device=wave_BS.device) < mel_counts_B[:, None]
     return torch.where(real_BF[:, None, :], (log_BMF + 4) / 4, 0).float(), mel_counts_B
@@ -120,7 +120,7 @@ def _hann_window(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 @lru_cache
-def _mel_filters(mel_bins: int, device: torch.device) -> Tensor:
+def mel_filters(mel_bins: int, device: torch.device) -> Tensor:
     """(M, K) float64: triangles of equal area, evenly spaced on Slaney's mel scale over 0 to 8,000 Hz."""
     if mel_bins < 1:
         raise ValueError(f"mel_bins is {mel_bins}; expected at least 1, for Whisper's checkpoints 80 or 128")

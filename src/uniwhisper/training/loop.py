@@ -17,10 +17,13 @@ from torch import nn
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
 from uniwhisper.data.batch import Batch
-from uniwhisper.data.loader import held_out_batches, step_batches
+from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
+from uniwhisper.data.tokens import Tokenizer
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.features.masking import mask_mel
+from uniwhisper.features.training_logmel import training_log_mel
 from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
 from uniwhisper.training.build import build_model, export_model, language_model_source
 from uniwhisper.training.card import run_card
@@ -106,19 +109,7 @@ def _train(
         progress = load_checkpoint(checkpoint, model, optimizer)
     tokenizer = model.language_model.tokenizer
     with ranks.first_before_others():
-        batches = step_batches(
-            manifest,
-            tokenizer,
-            recipe.data,
-            seed=recipe.seed,
-            start_step=progress.step,
-            stop_step=recipe.steps,
-            workers=recipe.loop.workers,
-            cache=cache,
-            rank=ranks.rank,
-            world=ranks.world,
-            pin_memory=device.type == "cuda",
-        )
+        batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache, ranks)
     if ranks.first:
         write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
     record_of_rank = RunRecord if ranks.first else SilentRecord
@@ -192,6 +183,31 @@ def _train(
     return output / "model"
 
 
+def _batches(
+    recipe: Recipe,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    start_step: int,
+    device: torch.device,
+    cache: Path | None,
+    ranks: Ranks,
+) -> StepBatches | ResidentBatches:
+    span = {"seed": recipe.seed, "start_step": start_step, "stop_step": recipe.steps, "workers": recipe.loop.workers}
+    if recipe.loop.audio == "loader":
+        share = {"rank": ranks.rank, "world": ranks.world}
+        pinned = device.type == "cuda"
+        return step_batches(manifest, tokenizer, recipe.data, **span, **share, cache=cache, pin_memory=pinned)
+    require(ranks.world == 1, "loop.audio", f"loader, for {ranks.world} ranks", recipe.loop.audio)
+    if cache is None:
+        raise RecipeError(
+            "audio resident on the device needs decoded audio",
+            expected="a folder for it",
+            got="none",
+            fix="add --cache FOLDER, or --set loop.audio=loader",
+        )
+    return resident_batches(manifest, tokenizer, recipe.data, **span, cache=cache, device=device)
+
+
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -231,10 +247,15 @@ def train_step(
 
 def forward(model: nn.Module, batch: Batch, recipe: Recipe, device: torch.device, *, masked: bool) -> AnswerLosses:
     """Losses of a batch's answers, with SpecAugment's masks if `masked`."""
+    spectrum = training_log_mel if recipe.loop.audio == "resident" else log_mel
+    mel_BMF, mel_counts_B = spectrum(
+        batch.wave_BS.to(device, non_blocking=True),
+        batch.sample_counts_B,
+        mel_bins=plain(model).encoder.config.mel_bins,
+    )
     batch = batch.to(device, non_blocking=True)
-    mel_BMF, mel_counts_B = log_mel(batch.wave_BS, batch.sample_counts_B, mel_bins=plain(model).encoder.config.mel_bins)
     if masked:
-        mel_BMF = mask_mel(mel_BMF, mel_counts_B, batch.time_masks_BK2, batch.frequency_masks_BK2)
+        mel_BMF = mask_mel(mel_BMF, mel_counts_B.to(device), batch.time_masks_BK2, batch.frequency_masks_BK2)
     half = recipe.loop.precision == "bf16" and device.type == "cuda"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         return model(mel_BMF, mel_counts_B, batch.tokens_BL, batch.token_counts_B, batch.loss_mask_BL)
