@@ -20,8 +20,9 @@ from uniwhisper.data.answers import (
     words,
 )
 from uniwhisper.data.corpora import parse_description, shipped_corpora
-from uniwhisper.data.instructions import answers, ask, ask_pair, askable, text_only_pairs
+from uniwhisper.data.instructions import answers, ask, ask_pair, askable
 from uniwhisper.data.prepare import find_corpora, prepare
+from uniwhisper.data.reading_text import reading_text
 from uniwhisper.data.tasks import all_tasks
 from uniwhisper.data.tokens import build
 
@@ -120,13 +121,13 @@ def test_an_answer_that_repeats_the_instruction_is_still_masked_right(instructio
     assert predicted[-1] == 256
 
 
-def test_text_only_pairs_hold_no_transcript(tmp_path):
+def test_reading_text_holds_no_transcript(tmp_path):
     write_three_corpora(tmp_path / "in", clips=3)
     manifest = prepare(tmp_path / "in", tmp_path / "out")
-    pairs = text_only_pairs(manifest)
-    assert ("Name the instrument.", "flute") in pairs
-    assert ("Tag this sound.", "dog bark") in pairs
-    assert not any("sentence" in answer for _, answer in pairs)
+    questions = reading_text(manifest).questions
+    assert ("Name the instrument.", "flute", ("flute",)) in questions
+    assert ("Tag this sound.", "dog bark", ("dog bark",)) in questions
+    assert not any("sentence" in answer for _, answer, _ in questions)
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def pretrain_lm(
     """Pretrain a small Qwen3-architecture language model on text, for where none can be downloaded."""
     from rich.console import Console
 
-    from uniwhisper.data.instructions import no_reading_text, reading_text
     from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.reading_text import no_reading_text, reading_text
     from uniwhisper.model.device import choose_device
     from uniwhisper.training.pretrain_lm import LanguageModelRecipe
     from uniwhisper.training.pretrain_lm import pretrain_lm as run

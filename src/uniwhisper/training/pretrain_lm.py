@@ -23,7 +23,7 @@ from uniwhisper.core.errors import ManifestError, MissingExtraError, RecipeError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.provenance import provenance
-from uniwhisper.data.instructions import ReadingText
+from uniwhisper.data.reading_text import ReadingText
 from uniwhisper.data.tokens import ANSWER_SEPARATOR
 from uniwhisper.training.reading import ReadingMaterial
 
@@ -98,7 +98,7 @@ def pretrain_lm(
         )
     with atomic_output(output, overwrite=overwrite, folder_with="pretraining.json") as temporary:
         contents = [_read(path) for path in texts]
-        pairs = sorted({(instruction, answer) for instruction, answer, _ in reading.questions})
+        pairs = sorted({(instruction, answer) for instruction, answer, _ in (*reading.questions, *reading.layouts)})
         asked = [f"{instruction}{ANSWER_SEPARATOR}{answer}" for instruction, answer in pairs]
         tokenizer = _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary)
         prose = np.concatenate([_tokens(tokenizer, text) for text in contents[:-1]])
@@ -232,6 +232,14 @@ def _material(reading: ReadingText, prose: np.ndarray, tokenizer: "PreTrainedTok
         questions=tuple(
             (asked(instruction), ids(answer), tuple(ids(" " + said) for said in says))
             for instruction, answer, says in reading.questions
+        ),
+        layouts=tuple(
+            (
+                asked(instruction),
+                ids(answer),
+                tuple((None if label is None else ids(" " + label), positions) for label, positions in layout),
+            )
+            for instruction, answer, layout in reading.layouts
         ),
         end=tokenizer.eos_token_id,
         vocabulary=len(tokenizer),
