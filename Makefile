@@ -21,7 +21,7 @@ RUN := $(UV) run --no-sync
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup lock check format test test-gpu demo
+.PHONY: help python setup lock check format test test-gpu demo bench bench-gpu
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -59,3 +59,11 @@ test-gpu: ## tests on a CUDA device, in the Python that is active (its torch fit
 
 demo: setup ## the whole path on synthetic sounds; AUDIO=folder embeds your own files instead
 	@$(RUN) uniwhisper demo $(if $(AUDIO),--audio "$(AUDIO)")
+
+bench: setup ## CPU benchmarks beside their peers, as ratios; JSON in benchmarks/results
+	@cd compat/peers && $(abspath $(UV)) sync --locked --quiet
+	@for script in cpu_embedding startup growth; do \
+		PYTHONPATH=src $(ONE_THREAD) compat/peers/.venv/bin/python -W ignore benchmarks/$$script.py || exit 1; done
+
+bench-gpu: ## GPU benchmarks, in the Python that is active; SIZES="tiny small" narrows
+	@for script in gpu_embedding gpu_training; do PYTHONPATH=src python3 -W ignore benchmarks/$$script.py $(SIZES) || exit 1; done

@@ -76,8 +76,9 @@ class Report:
         print(f"== {name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
 
     def add(self, what: str, **figures: Any) -> None:
+        """A figure whose name begins with `_` is written and not shown."""
         self.rows.append({"what": what, **figures})
-        shown = "  ".join(f"{key} {_short(value)}" for key, value in figures.items())
+        shown = "  ".join(f"{key} {_short(value)}" for key, value in figures.items() if not key.startswith("_"))
         print(f"{time.perf_counter() - self.start:6.1f}s  {what:<58} {shown}", flush=True)
 
     def attempt(self, what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -96,8 +97,20 @@ class Report:
         folder = Path(os.environ.get("OUT", "benchmarks/results"))
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
+        self._compare(Path(__file__).parent / "baselines" / path.name)
         path.write_text(json.dumps({"facts": self.facts, "rows": self.rows}, indent=1) + "\n")
         return path
+
+    def _compare(self, baseline: Path) -> None:
+        """Print what changed by more than a twentieth since the run that is kept in the repository."""
+        if not baseline.exists():
+            return
+        earlier = {row["what"]: row for row in json.loads(baseline.read_text())["rows"]}
+        for row in self.rows:
+            for key, value in row.items():
+                before = earlier.get(row["what"], {}).get(key)
+                if isinstance(value, float) and isinstance(before, float) and before and abs(value / before - 1) > 0.05:
+                    print(f"    {row['what'].strip()}, {key.lstrip('_')}: {value / before:.2f} × the kept run")
 
 
 def _short(value: Any) -> str:

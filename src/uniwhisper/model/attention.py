@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from uniwhisper.core.units import WINDOW_FRAMES
 from uniwhisper.model.packing import Packing
 
 
@@ -66,6 +67,21 @@ def attend_by_length(
 
     Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
     """
+    if query_PJK.device.type == "cuda":
+        with sdpa_kernel(_kernels(packing), set_priority=True):
+            return _by_length(query_PJK, key_PJK, value_PJK, packing, causal)
+    return _by_length(query_PJK, key_PJK, value_PJK, packing, causal)
+
+
+def _kernels(packing: Packing) -> list[SDPBackend]:
+    """In the order of preference. cuDNN is the fastest but plans anew for every length, which costs more than it saves:
+    it is for whole windows, the length that comes again and again. Its masked backward is not to be trusted (below)."""
+    others = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    whole_windows = packing.uniform and packing.longest == WINDOW_FRAMES and not torch.is_grad_enabled()
+    return [SDPBackend.CUDNN_ATTENTION, *others] if whole_windows else others
+
+
+def _by_length(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, causal: bool) -> Tensor:
     runs = [(len(list(run)), count) for count, run in groupby(packing.counts)]
     rows = [clips * count for clips, count in runs]
     mixed = []
