@@ -65,7 +65,10 @@ def start(ground: Path, out: Path) -> subprocess.Popen:
     out.mkdir(exist_ok=True)
     (ground / "run.py").write_text(SCRIPT)
     command = [sys.executable, str(ground / "run.py"), str(ground), str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    patient = {**os.environ, "RAY_raylet_start_wait_time_s": "300", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=patient
+    )
 
 
 def wait_for(condition, seconds: float = 240) -> None:

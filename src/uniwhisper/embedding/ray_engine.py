@@ -41,7 +41,7 @@ def embed_on_ray(
             fix="pip install 'ray[data]'",
         ) from None
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, include_dashboard=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [{"part": json.dumps(asdict(part))} for part in parts]
     most = workers or max(1, len(rows))
