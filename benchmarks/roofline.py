@@ -1,6 +1,6 @@
 """docs/roofline.svg from a run of gpu_embedding.py: how far each version is from the two ceilings of the card.
 
-    PYTHONPATH=src python benchmarks/roofline.py [benchmarks/baselines/gpu_embedding.json]
+PYTHONPATH=src python benchmarks/roofline.py [benchmarks/baselines/gpu_embedding.json]
 """
 
 import json
@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from measure import encoder_bytes, encoder_operations
 
+from measure import encoder_bytes, encoder_operations
 from uniwhisper.core.units import frame_count
 from uniwhisper.model.config import WHISPER_SIZES
 

@@ -39,7 +39,7 @@ def embed(
     ] = "auto",
     precision: Annotated[
         str,
-        typer.Option("--precision", metavar="float32|bf16", help="bf16: much faster on a GPU, close to float32."),
+        typer.Option("--precision", metavar="float32|bf16|int8", help="bf16 for GPUs and int8 for CPUs: close."),
     ] = "float32",
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the encoder first: a minute, for hours of audio.")

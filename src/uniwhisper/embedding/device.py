@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "int8"]
 """Arithmetic of the encoder's matrix products. Norms, sums of a block and log-mel never have less than float32."""
 
 
@@ -48,4 +48,4 @@ def full_float32(device: torch.device) -> Iterator[None]:
 
 def arithmetic(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
     """What the encoder runs under: real float32 whatever the caller has set, or bfloat16 products."""
-    return full_float32(device) if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
+    return full_float32(device) if precision != "bf16" else torch.autocast(device.type, torch.bfloat16)

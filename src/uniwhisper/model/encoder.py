@@ -80,7 +80,7 @@ class Block(nn.Module):
 
     def compile_halves(self) -> None:
         """Compile for any number of rows; blocks of one width share what is compiled."""
-        self._before, self._after = _compiled_halves()
+        self._before, self._after = compiled_halves()
 
     def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
         """Transform `x_PD` (P packed real frames, as `packing` says); same shape."""
@@ -97,7 +97,8 @@ def _after_attention(block: Block, x_PD: Tensor, mixed_PJK: Tensor) -> Tensor:
 
 
 @lru_cache
-def _compiled_halves() -> tuple[Callable, Callable]:
+def compiled_halves() -> tuple[Callable, Callable]:
+    """The two halves of a block, compiled when first called; the same functions for every block of every encoder."""
     return torch.compile(_before_attention, dynamic=True), torch.compile(_after_attention, dynamic=True)
 
 
