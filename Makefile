@@ -61,9 +61,9 @@ demo: setup ## the whole path on synthetic sounds; AUDIO=folder embeds your own 
 	@$(RUN) uniwhisper demo $(if $(AUDIO),--audio "$(AUDIO)")
 
 bench: setup ## CPU benchmarks beside their peers, as ratios; JSON in benchmarks/results
-	@cd compat/peers && $(abspath $(UV)) sync --locked --quiet
+	@cd benchmarks/peers && $(abspath $(UV)) sync --locked --quiet
 	@for script in cpu_embedding startup growth; do \
-		PYTHONPATH=src $(ONE_THREAD) compat/peers/.venv/bin/python -W ignore benchmarks/$$script.py || exit 1; done
+		PYTHONPATH=src $(ONE_THREAD) benchmarks/peers/.venv/bin/python -W ignore benchmarks/$$script.py || exit 1; done
 
 bench-gpu: ## GPU benchmarks, in the Python that is active; SIZES="tiny small" narrows
 	@for script in gpu_embedding gpu_training; do PYTHONPATH=src python3 -W ignore benchmarks/$$script.py $(SIZES) || exit 1; done

@@ -1,6 +1,6 @@
 """One CPU core, Whisper tiny, 5 s clips: this encoder beside transformers and CTranslate2 (faster-whisper's engine).
 
-    make bench            (installs the peers from compat/peers/uv.lock)
+    make bench            (installs the peers from benchmarks/peers/uv.lock)
 
 Processor seconds of one thread, so that other work on the machine changes them little; all take turns in one process.
 The peers' encoders take 30 s windows only, so that a short clip costs them 30 s. Random weights: speed only.

@@ -67,13 +67,13 @@ def clips(kind: str, seconds: float, seed: int = 0) -> tuple[list[int], list[int
 
 
 def batch(config: EncoderConfig, mels: list[int], texts: list[int], answers: list[int]) -> tuple:
-    tokens = torch.randint(0, 151_936, (len(mels), max(texts)), device=CUDA)
+    tokens = torch.randint(0, 151_936, (len(mels), max(texts)))
     place = torch.arange(max(texts))
     mask = (place < torch.tensor(texts)[:, None]) & (
         place >= torch.tensor(texts)[:, None] - torch.tensor(answers)[:, None]
     )
     mel = torch.randn(len(mels), config.mel_bins, max(mels), device=CUDA)
-    return mel, torch.tensor(mels), tokens, torch.tensor(texts), mask.to(CUDA)
+    return mel, torch.tensor(mels), torch.arange(len(mels)), tokens, torch.tensor(texts), mask
 
 
 def step_operations(config: EncoderConfig, mels: list[int], texts: list[int], answers: list[int]) -> float:
@@ -129,7 +129,7 @@ def our_step(model: UniWhisper, optimizer: torch.optim.Optimizer) -> Callable:
         for part in inputs:
             with torch.autocast("cuda", torch.bfloat16):
                 losses = model(*part)
-            (losses.sums_B.sum() / losses.token_counts_B.sum()).backward()
+            (losses.sums_R.sum() / losses.token_counts_R.sum()).backward()
         torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
         optimizer.step()
 
@@ -141,7 +141,8 @@ def plain_step(encoder, adapter: Adapter, causal_lm, optimizer: torch.optim.Opti
 
     def step(inputs: list[tuple]) -> None:
         optimizer.zero_grad(set_to_none=True)
-        for mel, _, tokens, _, mask in inputs:
+        for mel, _, _, tokens, _, mask in inputs:
+            tokens, mask = tokens.to(CUDA), mask.to(CUDA)
             window = torch.nn.functional.pad(mel, (0, 3000 - mel.shape[2]))
             with torch.autocast("cuda", torch.bfloat16):
                 frames = encoder(window).last_hidden_state

@@ -43,6 +43,8 @@ def values(task):
         "sequence": st.lists(label, max_size=6),
         "yes_no": st.booleans(),
         "number": st.floats(*task.range) if task.range else st.nothing(),
+        "tempo": st.floats(*task.range) if task.range else st.nothing(),
+        "key": label,
         "note": note_names,
         "events": st.lists(st.tuples(spans, label).map(lambda event: (*event[0], event[1])), max_size=6),
         "notes": st.lists(st.tuples(spans, note_names).map(lambda event: (*event[0], event[1])), max_size=6),
@@ -69,7 +71,7 @@ def test_what_is_written_is_read_back(task, data):
     assert format_answer(task, known) == written
     # Spacing never matters; capitals and a full stop do not where all labels are known.
     assert parse_answer(task, f"  {written.replace(' ', '  ')} ") == known
-    if task.labels is not None or task.answer in ("number", "yes_no"):
+    if task.labels is not None or task.answer in ("number", "tempo", "yes_no"):
         assert parse_answer(task, written.upper() + ".") == known
 
 

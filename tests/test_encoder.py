@@ -1,5 +1,6 @@
 """The encoder equals the original at its window, and gives a clip the same frames whatever stands beside it."""
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -177,7 +178,8 @@ def test_other_batch_shapes_compile_nothing_anew(monkeypatch):
     """Tracing and its guards are what decides; the code generator behind them takes no part."""
     compiled_halves.cache_clear()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    plain, compiled = miniature(), miniature()
+    plain = miniature()
+    compiled = deepcopy(plain)
     compiled.compile()
     compiled(*batch([20, 31], MINIATURE.mel_bins))
     with torch.compiler.set_stance("fail_on_recompile"):

@@ -62,6 +62,44 @@ def tasks() -> None:
     typer.echo(tasks_page(), nl=False)
 
 
+@app.command()
+def mixture(
+    prepared: Annotated[Path, typer.Argument(show_default=False, help="Folder written by `data prepare`.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe (mini, …) or file.py:function.")] = "mini",
+    steps: Annotated[int, typer.Option(min=1, help="Steps to draw, from the first.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Draw the first steps of a recipe and print what they hold: corpora, tasks, seconds and padding."""
+    from uniwhisper.cli.output import print_json
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.mixture import Mixture
+    from uniwhisper.data.mixture_report import mixture_report
+    from uniwhisper.recipes import load_recipe
+
+    loaded = load_recipe(recipe)
+    report = mixture_report(Mixture([Manifest.read(prepared)], loaded.data, loaded.seed), steps)
+    if as_json:
+        print_json(report)
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for name in ("corpora", "tasks"):
+        table = Table(name, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        table.add_column("share", justify="right")
+        for row, share in report[name].items():
+            table.add_row(row, f"{share:.1%}")
+        console.print(table)
+    console.print(
+        f"{steps} steps: {report['clips_per_step']:.0f} clips and {report['questions_per_step']:.0f} questions a step, "
+        f"{report['audio_seconds_per_step']:.0f} s of audio\n"
+        f"padding: {report['audio_padding']:.1%} of audio, {report['text_padding']:.1%} of text, "
+        f"{report['padding']:.1%} of both"
+    )
+
+
 def _summary(manifest: "Manifest") -> list[dict[str, Any]]:
     return [
         {

@@ -7,8 +7,10 @@
     sequence  labels, in order of time       `rain; dog bark`
     yes_no    bool                           `yes`
     either    one of the two asked about     as it is
-    number    int or float                   rounded, with the task's unit: `120 BPM`
+    number    int or float                   rounded: `3`
+    tempo     beats per minute               rounded, with the unit: `120 BPM`
     note      name of a note                 spelled with sharps: `C#4`
+    key       tonic and mode                 as it is: `A minor`
     events    (start, end, label) in seconds in order of start, end, label: `0.50-1.74 dog bark; 2.02-4.00 rain`
     notes     (start, end, note) in seconds  `0.00-0.48 C4; 0.50-1.02 E4`
     intent    (name, {slot: value})          slots alphabetical: `turn on; location: kitchen; object: lights`
@@ -121,7 +123,7 @@ def _label(context: _Context, value: Any) -> str:
 def _item(context: _Context, value: Any) -> str:
     """A label that may stand in a list."""
     label = _label(context, value)
-    if ";" in label or label.casefold() == NONE:
+    if not listable(label):
         raise context.refuse(f"a label without `;`, which separates labels, and other than `{NONE}`", value)
     return label
 
@@ -196,6 +198,11 @@ def _intent(context: _Context, value: Any) -> Intent:
     return Intent(name, tuple(pairs))
 
 
+def listable(label: str) -> bool:
+    """A label can stand in a list without being taken for two, or for none."""
+    return SEPARATOR.strip() not in label and label.casefold() != NONE
+
+
 def alphabetical(label: str) -> tuple[str, str]:
     """Key that sorts labels from A to Z, capitals or not."""
     return label.casefold(), label
@@ -209,6 +216,8 @@ _CANONICAL: dict[str, Callable[[_Context, Any], Value]] = {
     "yes_no": _yes_no,
     "either": _label,
     "number": _number,
+    "tempo": _number,
+    "key": _label,
     "note": _note,
     "events": _events,
     "notes": _notes,
@@ -229,11 +238,11 @@ def _write_intent(_: Task, value: Any) -> str:
 
 
 _WRITE: dict[str, Callable[[Task, Any], str]] = {
-    **dict.fromkeys(("text", "label", "either", "note"), lambda _, value: value),
+    **dict.fromkeys(("text", "label", "either", "note", "key"), lambda _, value: value),
     **dict.fromkeys(("labels", "sequence"), _write_list),
     **dict.fromkeys(("events", "notes"), _write_events),
     "yes_no": lambda _, value: YES if value else NO,
-    "number": lambda task, value: f"{value} {task.unit}".rstrip(),
+    **dict.fromkeys(("number", "tempo"), lambda task, value: f"{value} {task.unit}".rstrip()),
     "intent": _write_intent,
 }
 
@@ -275,10 +284,10 @@ def _read_intent(task: Task, text: str) -> Any:
 
 
 _READ: dict[str, Callable[[Task, str], Any]] = {
-    **dict.fromkeys(("text", "label", "either"), lambda _, text: text),
+    **dict.fromkeys(("text", "label", "either", "key"), lambda _, text: text),
     **dict.fromkeys(("labels", "sequence"), _read_list),
     "yes_no": _read_yes_no,
-    "number": _read_number,
+    **dict.fromkeys(("number", "tempo"), _read_number),
     "note": _read_note,
     "events": _read_events,
     "notes": _read_notes,

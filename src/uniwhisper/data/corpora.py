@@ -150,7 +150,7 @@ def _answer(task: Task, rule: Mapping[str, Any], fields: Mapping[str, Any], reco
         value = [label(raw), {slot: str(filler) for slot, filler in slots.items() if filler not in (None, "", "none")}]
     elif "ranges" in rule:
         value = _in_range(rule["ranges"], raw, where)
-    elif task.answer == "number":
+    elif task.answer in ("number", "tempo"):
         value = _number(raw)
     else:
         value = raw if task.answer in ("yes_no", "events", "notes") else label(raw)

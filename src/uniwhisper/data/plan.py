@@ -1,61 +1,36 @@
-"""Numbers for making a training clip: which recordings, how fast, how loud, what noise. No sound is touched here.
+"""A draw as numbers: which samples of which recordings, how fast, how loud, what noise. No sound is touched here.
 
-A plan is drawn once per example from its own random stream, by any process, and carried out for a whole batch at once
-by `resident.ResidentAudio`, where the recordings lie. What a task forbids is not planned; what it relabels changes the
-answer here. The steps and their order are those of `augment.augment`.
+The draw decides lengths and answers; what only colours the sound is drawn here, once per example from its own random
+stream, by any process. A whole batch of plans is carried out by `resident.ResidentAudio`, where the recordings lie.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES
-from uniwhisper.data.answer_formats import Value
-from uniwhisper.data.answers import SEMITONES_PER_OCTAVE, transpose
+from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.config import AugmentConfig
-from uniwhisper.data.tasks import FORBID, RELABEL, Task
+from uniwhisper.data.draws import Draw, Part
+from uniwhisper.data.tasks import FORBID
 
 NOISE_KINDS = 5
-"""Noise colours: power falls as 1/f**e, e in equal steps from 0 to `AugmentConfig.noise_max_exponent`."""
+"""Noise colours: power falls as 1/f**e, e in equal steps from 0 to `resident.MAX_EXPONENT`."""
 NOISE_SAMPLES = 1 << 21
 """Samples of each colour that noise and rooms are cut from."""
 EQUALIZER_POINTS = 6
-_STEPS = ("speed", "crop", "silence", "equalizer", "noise", "gain", "room", "band")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of one recording within an example."""
-
-    clip: int
-    """Index of the recording in the resident audio."""
-    first: int
-    """First sample taken of it."""
-    length: int
-    """Samples taken of it, at least 1."""
-    shift: int = 0
-    """Samples of the example, before any change of speed, that come before it."""
-    level_db: float = 0.0
-    """Power over that of the example's first part, after both were brought to equal power; unused for the first."""
+_STEPS = ("equalizer", "room", "band", "noise", "gain")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One example: its parts, then what is done to their sum."""
+    """One example. Its first part sets the level; each further one lies `level_db` above it in power."""
 
-    parts: tuple[Part, ...]
-    factor: float
-    """Playback rate, pitch included."""
-    crop_first: int
-    """Samples cut off the front, after the change of speed."""
-    voiced: int
-    """Samples kept from there."""
-    before: int
-    behind: int
-    """Zeros before and behind."""
+    draw: Draw
+    background: Part | None
+    """Another recording behind the example, in samples of the example before its shape is changed."""
     equalizer_db: np.ndarray
     """(EQUALIZER_POINTS,) boosts at points even in log frequency; zeros: none."""
     band_hz: float
@@ -73,54 +48,42 @@ class Plan:
     """Amplitude."""
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.draw.parts if self.background is None else (*self.draw.parts, self.background)
+
+    @property
     def samples(self) -> int:
         """Length of the example."""
-        return self.before + self.voiced + self.behind
+        return self.draw.samples
 
 
 def make_plan(
-    parts: Sequence[Part], task: Task, value: Value, stream: np.random.Generator, config: AugmentConfig
-) -> tuple[Plan, Value]:
-    """What to do to these parts for a question of `task`, and the value that is true of the result."""
+    draw: Draw,
+    stream: np.random.Generator,
+    config: AugmentConfig,
+    draw_background: Callable[[int, np.random.Generator], Part],
+) -> Plan:
+    """How the sound of a draw is coloured; nothing that one of its tasks forbids.
+
+    Args:
+        draw_background: gives a part of at most so many samples, from the stream.
+    """
     # One coin per step, tossed in a fixed order: what a task forbids does not change which other steps happen.
-    chances = [getattr(config, f"{name}_probability") for name in _STEPS]
-    tosses = stream.random(len(_STEPS)) < chances
-    wanted = {name for name, toss in zip(_STEPS, tosses, strict=True) if toss}
-    asked = {"room": "equalizer", "band": "equalizer"}
-    chosen = {name for name in wanted if task.augment[asked.get(name, name)] != FORBID}
-    length = max(part.shift + part.length for part in parts)
-
-    factor = 1.0
-    if "speed" in chosen and task.augment["speed"] == RELABEL:
-        semitones = int(stream.integers(-config.speed_semitones, config.speed_semitones + 1))
-        if 1 <= length / 2 ** (semitones / SEMITONES_PER_OCTAVE) < WINDOW_SAMPLES:
-            factor, value = 2 ** (semitones / SEMITONES_PER_OCTAVE), transpose(value, semitones)
-    elif "speed" in chosen:
-        drawn = stream.uniform(*config.speed_range)
-        factor = drawn if 1 <= length / drawn < WINDOW_SAMPLES else 1.0
-    length = max(1, int(length / factor))
-
-    crop_first, voiced = 0, length
-    if "crop" in chosen:
-        least = max(1, int(config.crop_min_seconds * SAMPLE_RATE_HZ))
-        voiced = min(length, max(least, int(length * stream.uniform(*config.crop_keep_range))))
-        crop_first = int(stream.integers(length - voiced + 1))
-    before = behind = 0
-    if "silence" in chosen:
-        room = (WINDOW_SAMPLES - voiced) // 2
-        before, behind = (
-            int(part) for part in stream.random(2) * min(room, config.silence_max_seconds * SAMPLE_RATE_HZ)
-        )
+    tosses = stream.random(len(_STEPS)) < [getattr(config, f"{name}_probability") for name in _STEPS]
+    chosen = {
+        name
+        for name, toss in zip(_STEPS, tosses, strict=True)
+        if toss and all(task.augment[name] != FORBID for task in draw.tasks)
+    }
     equalizer_db = np.zeros(EQUALIZER_POINTS)
     if "equalizer" in chosen:
         equalizer_db = stream.uniform(-config.equalizer_max_db, config.equalizer_max_db, EQUALIZER_POINTS)
-    plan = Plan(
-        parts=tuple(parts),
-        factor=factor,
-        crop_first=crop_first,
-        voiced=voiced,
-        before=before,
-        behind=behind,
+    background = None
+    if stream.random() < config.background_probability and all(task.augment["noise"] != FORBID for task in draw.tasks):
+        background = draw_background(max(part.shift + part.length for part in draw.parts), stream)
+    return Plan(
+        draw=draw,
+        background=background,
         equalizer_db=equalizer_db,
         noise_snr_db=stream.uniform(*config.noise_snr_db_range) if "noise" in chosen else np.inf,
         noise_kind=int(stream.integers(NOISE_KINDS)),
@@ -130,7 +93,6 @@ def make_plan(
         room_db=stream.uniform(*config.room_db_range),
         band_hz=stream.uniform(*config.band_hz_range) if "band" in chosen else SAMPLE_RATE_HZ / 2,
     )
-    return plan, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,37 +122,41 @@ class Plans:
     gain_B: Tensor
 
     @classmethod
-    def of(cls, plans: Sequence[Plan]) -> "Plans":
-        """Stack plans, in their order."""
+    def of(cls, plans: Sequence[Plan], place: Callable[[Part], int]) -> "Plans":
+        """Stack plans, in their order; `place` gives the index of a part's recording in the resident audio."""
         most = max(len(plan.parts) for plan in plans)
-        nothing = Part(clip=0, first=0, length=0)
-        rows = [[*plan.parts, *[nothing] * (most - len(plan.parts))] for plan in plans]
+        parts_BK5 = torch.zeros(len(plans), most, 5, dtype=torch.float64)
+        for row_K5, plan in zip(parts_BK5, plans, strict=True):
+            numbers = [(place(part), part.first, part.length, part.shift, part.level_db) for part in plan.parts]
+            row_K5[: len(numbers)] = torch.tensor(numbers, dtype=torch.float64)
+        clip_BK, first_BK, length_BK, shift_BK, level_db_BK = parts_BK5.unbind(dim=2)
+        shapes = [plan.draw.shape for plan in plans]
 
-        def of_parts(name: str) -> Tensor:
-            return torch.tensor([[getattr(part, name) for part in row] for row in rows])
+        def whole(name: str, of: Sequence = plans) -> Tensor:
+            return torch.tensor([getattr(one, name) for one in of], dtype=torch.int64)
 
-        def of_plans(name: str, dtype: torch.dtype = torch.float64) -> Tensor:
-            return torch.tensor([getattr(plan, name) for plan in plans], dtype=dtype)
+        def real(name: str, of: Sequence = plans) -> Tensor:
+            return torch.tensor([getattr(one, name) for one in of], dtype=torch.float64)
 
         return cls(
-            clip_BK=of_parts("clip"),
-            first_BK=of_parts("first"),
-            length_BK=of_parts("length"),
-            shift_BK=of_parts("shift"),
-            level_db_BK=of_parts("level_db").double(),
-            factor_B=of_plans("factor"),
-            crop_first_B=of_plans("crop_first", torch.int64),
-            voiced_B=of_plans("voiced", torch.int64),
-            before_B=of_plans("before", torch.int64),
-            samples_B=of_plans("samples", torch.int64),
+            clip_BK=clip_BK.long(),
+            first_BK=first_BK.long(),
+            length_BK=length_BK.long(),
+            shift_BK=shift_BK.long(),
+            level_db_BK=level_db_BK,
+            factor_B=real("factor", shapes),
+            crop_first_B=whole("crop_first", shapes),
+            voiced_B=whole("voiced", shapes),
+            before_B=whole("before", shapes),
+            samples_B=whole("samples"),
             equalizer_db_BE=torch.from_numpy(np.stack([plan.equalizer_db for plan in plans])),
-            band_hz_B=of_plans("band_hz"),
-            room_seconds_B=of_plans("room_seconds"),
-            room_db_B=of_plans("room_db"),
-            noise_snr_db_B=of_plans("noise_snr_db"),
-            noise_kind_B=of_plans("noise_kind", torch.int64),
-            noise_first_B=of_plans("noise_first", torch.int64),
-            gain_B=of_plans("gain"),
+            band_hz_B=real("band_hz"),
+            room_seconds_B=real("room_seconds"),
+            room_db_B=real("room_db"),
+            noise_snr_db_B=real("noise_snr_db"),
+            noise_kind_B=whole("noise_kind"),
+            noise_first_B=whole("noise_first"),
+            gain_B=real("gain"),
         )
 
     def tensors(self) -> dict[str, Tensor]:

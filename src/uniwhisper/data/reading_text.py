@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from uniwhisper.core.units import HOP_SECONDS
-from uniwhisper.data.answer_formats import format_answer
-from uniwhisper.data.answers import note_number, recording_name
-from uniwhisper.data.instructions import WHAT_IS_SAID, answers, ask_pair
+from uniwhisper.data.answer_formats import Event, format_answer, listable
+from uniwhisper.data.answers import recording_name
+from uniwhisper.data.instructions import WHAT_IS_SAID, answers, ask_made
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.tasks import OVERLAP, Task, all_tasks
 
@@ -64,15 +64,18 @@ def reading_text(manifest: Manifest) -> ReadingText:
     generator = np.random.default_rng(0)
     layouts = []
     for task in tasks.values():
-        kinds = [sorted(found[base]) for base in task.made.of if len(found[base]) > 4] if task.made else []
+        kinds = [sorted(filter(listable, found[base])) for base in task.made.of] if task.made else []
+        kinds = [labels for labels in kinds if len(labels) > 4]
         for wording in range(len(task.wordings) if kinds else 0):
             for _ in range(_PER_WORDING):
                 labels = kinds[generator.integers(len(kinds))]
-                chosen = [labels[place] for place in generator.permutation(len(labels))[:5]]
+                *chosen, absent = (labels[place] for place in generator.permutation(len(labels))[:5])
+                layout = _layout(task, chosen, generator)
+                instruction, answer = _asked(task, wording, layout, absent, generator)
                 if task.made.arranged == OVERLAP:
-                    questions.add(_pair(task, wording, chosen, generator))
+                    questions.add((instruction, answer, tuple(label for label, _ in layout if label is not None)))
                 else:
-                    layouts.append(_layout(task, wording, chosen, generator))
+                    layouts.append((instruction, answer, layout))
     return ReadingText(tasks["transcription"].wordings, tuple(sorted(questions)), tuple(layouts))
 
 
@@ -80,39 +83,20 @@ def _open_wordings(task: Task) -> tuple[str, ...]:
     return () if "{" in task.wordings[0] else task.wordings
 
 
-def _pair(
-    task: Task, wording: int, chosen: list[str], generator: np.random.Generator
-) -> tuple[str, str, tuple[str, ...]]:
-    one, other, absent, *_ = chosen
-    candidate = one if generator.random() < 0.5 else absent
-    question = ask_pair(task, wording, one, other, candidate=candidate)
-    return question.instruction, question.answer, (one, other)
+def _asked(task: Task, wording: int, layout: Layout, absent: str, generator: np.random.Generator) -> tuple[str, str]:
+    """Instruction and answer to what a layout lets hear."""
+    heard, position = [], 0
+    for label, positions in layout:
+        if label is not None:
+            heard.append(Event(position * POSITION_SECONDS, (position + positions) * POSITION_SECONDS, label))
+        position += positions
+    question = ask_made(task, wording, heard, absent=absent, stream=generator)
+    return question.instruction, format_answer(task, question.value)
 
 
-def _layout(task: Task, wording: int, chosen: list[str], generator: np.random.Generator) -> tuple[str, str, Layout]:
+def _layout(task: Task, chosen: list[str], generator: np.random.Generator) -> Layout:
     fewest, most = task.made.clips
-    heard = chosen[: int(generator.integers(fewest, most + 1))]
-    gaps = generator.integers(0, 5, size=len(heard))
-    lengths = generator.integers(2, _MOST_POSITIONS, size=len(heard))
     layout: list[tuple[str | None, int]] = []
-    events, position = [], 0
-    for label, gap, length in zip(heard, gaps.tolist(), lengths.tolist(), strict=True):
-        layout += [(None, gap), (label, length)]
-        events.append(((position + gap) * POSITION_SECONDS, (position + gap + length) * POSITION_SECONDS, label))
-        position += gap + length
-    named = {}
-    if task.answer == "either":
-        first, second = generator.permutation(heard)
-        named = {"candidate": str(first), "other": str(second)}
-    value = {
-        "events": events,
-        "notes": events,
-        "number": len(heard),
-        "sequence": heard,
-        "either": heard[0],
-    }.get(task.answer)
-    if task.name == "higher_note":
-        numbers = [note_number(note) for note in heard]
-        value = "first" if numbers[0] > numbers[1] else "second"
-    assert value is not None, f"{task.name}: how a layout answers it is not written here"
-    return task.wordings[wording].format(**named), format_answer(task, value), tuple(layout)
+    for label in chosen[: int(generator.integers(fewest, most + 1))]:
+        layout += [(None, int(generator.integers(5))), (label, int(generator.integers(2, _MOST_POSITIONS)))]
+    return tuple(layout)

@@ -21,12 +21,12 @@ _FULL_SCALE = 32767.0
 _EQUALIZER_LOWEST_HZ = 50.0
 _ROOM_SAMPLES = 8000
 _CUT_DB = -60.0
-_MAX_EXPONENT = 2.0
+MAX_EXPONENT = 2.0
 _SIZE_STEP = 1 << 13  # Fourier transforms of few different lengths: each new one is planned anew
 
 
 class ResidentAudio:
-    """Recordings as one int16 tensor on `device`, in the order of the manifests' records."""
+    """Recordings as one int16 tensor `samples` on a device, at 16 kHz, in the order of the manifests' records."""
 
     def __init__(self, samples: Tensor, counts: Sequence[int]) -> None:
         assert samples.dtype == torch.int16 and len(samples) == sum(counts), "the samples are those of the clips"
@@ -134,7 +134,7 @@ def _noise_bank(device: torch.device) -> Tensor:
     lowest = NOISE_SAMPLES // FFT_SAMPLES
     slope_K = np.maximum(np.arange(len(spectrum_K)), lowest) / lowest
     rows = []
-    for exponent in np.linspace(0, _MAX_EXPONENT, NOISE_KINDS):
+    for exponent in np.linspace(0, MAX_EXPONENT, NOISE_KINDS):
         noise_S = np.fft.irfft(spectrum_K * slope_K ** (-exponent / 2), NOISE_SAMPLES)
         rows.append(noise_S / np.sqrt(np.mean(noise_S**2)))
     return torch.from_numpy(np.stack(rows).astype(np.float32)).to(device)

@@ -4,8 +4,10 @@ As `loader.step_batches`, for the same draws; the sound differs from the loader'
 in the noise, so a run keeps to one of the two.
 """
 
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,18 @@ import torch
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
-from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.core.errors import UserError
 from uniwhisper.data.augment import draw_masks
 from uniwhisper.data.batch import Batch, Example, collate
 from uniwhisper.data.config import NO_AUGMENTATION, DataConfig
+from uniwhisper.data.draws import Draw, Part, window
+from uniwhisper.data.loader import too_few_clips
 from uniwhisper.data.manifest import Manifest
-from uniwhisper.data.mixture import Clip, Draw, Mixture
+from uniwhisper.data.mixture import Mixture
 from uniwhisper.data.parallel import usable_cores
-from uniwhisper.data.plan import Part, Plans, make_plan
+from uniwhisper.data.plan import Plan, Plans, make_plan
 from uniwhisper.data.resident import ResidentAudio
-from uniwhisper.data.tasks import FORBID, all_tasks
+from uniwhisper.data.tasks import FORBID
 from uniwhisper.data.tokens import Tokenizer, build
 
 _MOST_WORKERS = 12
@@ -30,7 +34,10 @@ _NOTHING = np.zeros(1, dtype=np.float32)
 
 
 class PlanDataset(Dataset):
-    """For a step: its plans, and its batch with text and masks but without sound."""
+    """For a range of steps: the plans of each, and its batch with text and masks but without sound.
+
+    Steps are drawn in groups, so whole groups are asked of one worker: else every worker would draw every group.
+    """
 
     def __init__(
         self, mixture: Mixture, manifests: Sequence[Manifest], tokenizer: Tokenizer, *, rank: int = 0, world: int = 1
@@ -40,52 +47,39 @@ class PlanDataset(Dataset):
         places = (record.id for manifest in manifests for record in manifest.records)
         self._place = {record_id: place for place, record_id in enumerate(places)}
 
-    def __getitem__(self, step: int) -> tuple[Plans, Batch]:
-        draws = self._mixture.step(step)
-        made = [self._example(step, slot, draws[slot]) for slot in range(self._rank, len(draws), self._world)]
-        return Plans.of([plan for plan, _ in made]), collate([example for _, example in made])
+    def __getitem__(self, steps: range) -> list[bytes]:
+        # As bytes: the loader would pass every tensor of a group as an open file, more than a process may have.
+        return [pickle.dumps(self._step(step)) for step in steps]
 
-    def _example(self, step: int, slot: int, draw: Draw) -> tuple:
+    def _step(self, step: int) -> tuple[Plans, Batch] | UserError:
+        draws = self._mixture.step(step)
+        if len(draws) < self._world:
+            return too_few_clips(step, len(draws), self._world)
+        made = [self._example(step, slot, draws[slot]) for slot in range(self._rank, len(draws), self._world)]
+        plans = Plans.of([plan for plan, _ in made], lambda part: self._place[part.clip.record.id])
+        return plans, collate([example for _, example in made])
+
+    def _example(self, step: int, slot: int, draw: Draw) -> tuple[Plan, Example]:
         config = self._mixture.config
         stream = self._mixture.streams.stream("augment", step, slot)
-        task = all_tasks()[draw.question.task]
-        parts = self._parts(draw, stream)
-        if stream.random() < config.augment.background_probability and task.augment["noise"] != FORBID:
-            parts.append(self._background(max(part.shift + part.length for part in parts), stream))
-        plan, value = make_plan(parts, task, draw.question.value, stream, config.augment)
-        masking = config.augment if task.augment["mask"] != FORBID else NO_AUGMENTATION
-        masks = draw_masks(plan.samples, config.mel_bins, stream, masking)
-        text = build(self._tokenizer, draw.question.instruction, replace(draw.question, value=value).answer)
-        return plan, Example(draw.id, draw.clip.record.domain, draw.question.task, _NOTHING, text, masks)
-
-    def _parts(self, draw: Draw, stream: np.random.Generator) -> list[Part]:
-        """The clip, and the partner of a mixture: the longer one begins first, the shorter at a random place in it."""
-        windows = [self._window(clip, stream) for clip in (draw.clip, draw.partner) if clip is not None]
-        windows.sort(key=lambda part: -part.length)
-        if len(windows) == 1:
-            return windows
-        longer, shorter = windows
-        shift = int(stream.integers(longer.length - shorter.length + 1))
-        level_db = float(stream.uniform(*self._mixture.config.augment.mix_db_range))
-        return [longer, replace(shorter, shift=shift, level_db=level_db)]
+        plan = make_plan(draw, stream, config.augment, self._background)
+        masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
+        masks = draw_masks(plan.samples, config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
+        example = Example(
+            id=draw.id,
+            domain=draw.domain,
+            wave_S=_NOTHING,
+            tasks=tuple(question.task for question in draw.questions),
+            texts=tuple(build(self._tokenizer, question.instruction, question.answer) for question in draw.questions),
+            masks=masks,
+        )
+        return plan, example
 
     def _background(self, most: int, stream: np.random.Generator) -> Part:
         """A stretch of any training clip, no longer than the example, at a random place of it."""
-        clips = self._mixture.training
-        record = clips[int(stream.integers(len(clips)))].record
-        length = min(record.samples, most)
-        return Part(
-            clip=self._place[record.id],
-            first=int(stream.integers(record.samples - length + 1)),
-            length=length,
-            shift=int(stream.integers(most - length + 1)),
-            level_db=float(stream.uniform(*self._mixture.config.augment.background_db_range)),
-        )
-
-    def _window(self, clip: Clip, stream: np.random.Generator) -> Part:
-        length = min(clip.record.samples, int(self._mixture.config.max_seconds * SAMPLE_RATE_HZ))
-        first = int(stream.integers(clip.record.samples - length + 1))
-        return Part(clip=self._place[clip.record.id], first=first, length=length)
+        part = window(self._mixture.any_clip(stream), most, stream)
+        level_db = float(stream.uniform(*self._mixture.config.augment.background_db_range))
+        return replace(part, shift=int(stream.integers(most - part.length + 1)), level_db=level_db)
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,11 @@ class ResidentBatches:
     """Reason -> number of clips that nothing is asked about, or that lose a task."""
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        for step, (plans, batch) in zip(self.steps, self.loader, strict=True):
+        for step, sent in zip(self.steps, chain.from_iterable(self.loader), strict=True):
+            made = pickle.loads(sent)
+            if isinstance(made, UserError):
+                raise made
+            plans, batch = made
             # Counts stay on the CPU: who asks for them must not have to wait for the device.
             yield step, replace(batch, wave_BS=self.audio.render(plans), sample_counts_B=plans.samples_B)
 
@@ -135,12 +133,18 @@ def resident_batches(
     dataset = PlanDataset(mixture, sources, tokenizer, rank=rank, world=world)
     steps = range(start_step, stop_step)
     count = min(_MOST_WORKERS, usable_cores() - 1) if workers is None else workers
+    groups = _by_group(steps, config.group_steps)
     loader = DataLoader(
         dataset,
         batch_size=None,
-        sampler=steps,
-        num_workers=min(count, len(steps)),
-        prefetch_factor=4 if count else None,
+        sampler=groups,
+        num_workers=min(count, len(groups)),
         generator=Generator(),  # the loader draws a seed we do not use; not from the process's own generator
     )
     return ResidentBatches(steps, loader, ResidentAudio.load(sources, cache, device), dict(mixture.left_out))
+
+
+def _by_group(steps: range, size: int) -> list[range]:
+    """The steps, cut where a new group of `size` steps begins."""
+    bounds = [steps.start, *range((steps.start // size + 1) * size, steps.stop, size), steps.stop]
+    return [range(first, last) for first, last in pairwise(bounds) if first < last]

@@ -14,12 +14,22 @@ from typing import Any
 KEEP, RELABEL, FORBID = "keep", "relabel", "forbid"
 MIN_WORDINGS = 5
 # Steps of augmentation, in the order they are applied; each task says of each what it does to the answer.
-STEPS = ("mix", "speed", "crop", "silence", "equalizer", "noise", "gain", "mask")
+#
+#   mix        another sound is laid over the clip         room     the echo of a room
+#   speed      played faster or slower, by any factor      band     nothing above a frequency
+#   pitch      the same by whole semitones                 codec    encoded with loss, and decoded
+#   crop       a part is kept                              noise    noise of some colour is added
+#   silence    zeros before and behind                     gain     louder or softer
+#   equalizer  smooth boosts and cuts                      mask     SpecAugment
+STEPS = (
+    "mix", "speed", "pitch", "crop", "silence", "equalizer", "room", "band", "codec", "noise", "gain", "mask",
+)  # fmt: skip
 OVERLAP, SEQUENCE, SCENE = "overlap", "sequence", "scene"
 # Names that a wording leaves open, by the kind of answer. Other kinds leave none open.
 PLACEHOLDERS = {"yes_no": ["candidate"], "either": ["candidate", "other"]}
 KINDS = (
-    "text", "label", "labels", "sequence", "yes_no", "either", "number", "note", "events", "notes", "intent",
+    "text", "label", "labels", "sequence", "yes_no", "either", "number", "tempo", "note", "key", "events", "notes",
+    "intent",
 )  # fmt: skip
 
 
@@ -72,7 +82,7 @@ class Task:
         assert len(set(self.wordings)) >= MIN_WORDINGS, f"{self.name}: {len(set(self.wordings))} wordings"
         assert tuple(self.augment) == STEPS, f"{self.name}: the steps must be {STEPS}, in this order"
         assert set(self.augment.values()) <= {KEEP, RELABEL, FORBID}, f"{self.name}: {self.augment}"
-        assert (self.range is not None) == (self.answer == "number"), f"{self.name}: range {self.range}"
+        assert (self.range is not None) == (self.answer in ("number", "tempo")), f"{self.name}: range {self.range}"
         for wording in self.wordings:
             left_open = [name for _, name, _, _ in string.Formatter().parse(wording) if name is not None]
             assert left_open == PLACEHOLDERS.get(self.answer, []), f"{self.name}: {wording!r}"
@@ -86,6 +96,7 @@ def all_tasks() -> Mapping[str, Task]:
     for task in tasks.values():
         for base in task.made.of if task.made else ():
             assert tasks[base].labelled, f"{task.name}: made of {base}, which no clip has"
+            assert tasks[base].augment["crop"] == KEEP, f"{task.name}: made of {base}, which a part cannot answer"
     return tasks
 
 

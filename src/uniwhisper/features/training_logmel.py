@@ -1,8 +1,8 @@
 """The log-mel of training steps: `logmel.log_mel` in float32 with the Fourier transform as a matrix product.
 
-Float64 and one cuFFT plan for each number of rows cost more than a small encoder's whole step. Here a value differs from
-`log_mel` by what float32 rounding does in the weak bands of loud tones, which training does not see; embedding keeps
-the exact one. Counts are read on the CPU, so nothing waits for the device.
+Float64 and one cuFFT plan for each number of rows cost more than a small encoder's whole step. Here a value differs
+from `log_mel` by what float32 rounding does in the weak bands of loud tones, which training does not see; embedding
+keeps the exact one. Counts are read on the CPU, so nothing waits for the device.
 """
 
 import math

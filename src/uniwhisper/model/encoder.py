@@ -149,9 +149,7 @@ class WhisperEncoder(nn.Module):
         for a GPU.
         """
         mels = self._check(mel_BMF, mel_counts_B, layer)
-        if mel_counts_B.device.type == "cpu":
-            mel_counts_B = to_device(mel_counts_B, mel_BMF.device)
-        slots = MelSlots(mels, mel_counts_B.to(mel_BMF.device, torch.int64))
+        slots = MelSlots(mels, to_device(mel_counts_B, mel_BMF.device).to(torch.int64))
         x_PD = self._stem(mel_BMF, slots)
         for block in self.blocks[:layer]:
             x_PD = block(x_PD, slots.frames)

@@ -119,5 +119,6 @@ class MelSlots:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor`, from ordinary memory, on `device`; a GPU is not waited for."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """`tensor` on `device`; if it comes from the CPU, a GPU is not waited for."""
+    waits = device.type != "cuda" or tensor.device.type != "cpu"
+    return tensor.to(device) if waits else tensor.pin_memory().to(device, non_blocking=True)

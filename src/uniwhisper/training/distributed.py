@@ -5,10 +5,11 @@ by the whole batch's count, and checkpoints hold whole tensors; so a run may be 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any, Literal
 
 import torch
@@ -19,7 +20,6 @@ from uniwhisper.data.batch import Batch
 from uniwhisper.model.adapter import Adapter
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.uniwhisper import UniWhisper
-from uniwhisper.training.recipe import require
 
 # Rank 0 may decode a corpus into the cache, or write a checkpoint, while the others wait.
 LONGEST_WAIT = timedelta(hours=6)
@@ -27,11 +27,15 @@ LONGEST_WAIT = timedelta(hours=6)
 
 @dataclass(frozen=True)
 class WholeStep:
-    """What a log wants to know about the clips of a step, over all ranks, in the order of the step."""
+    """A step over all ranks: of each row of text, in the order that one rank alone has, and in sum."""
 
     ids: list[str]
     domains: list[str]
+    token_counts: list[int]
+    """Tokens of each answer."""
     audio_seconds: float
+    fewest_clips: int
+    """Of any rank."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,17 @@ class Ranks:
         if self.first:
             self.wait()
 
-    def sum(self, value: int) -> int:
-        """Sum of a value over all ranks."""
-        return sum(self._gather(value))
-
-    def in_step_order(self, values: list) -> list:
-        """One list of all ranks' values, as equally many clips of each: the order that one rank alone has."""
-        return [value for row in zip(*self._gather(values), strict=True) for value in row]
+    def in_step_order(self, values_R: list, batch: Batch) -> list:
+        """One list of what all ranks have to say about each row of text of their `batch`, as one rank alone has it."""
+        return _step_order(self._gather(_by_clip(values_R, batch)))
 
     def whole(self, batch: Batch) -> WholeStep:
-        """The clips of all ranks' batches."""
-        return WholeStep(
-            self.in_step_order(batch.ids), self.in_step_order(batch.domains), sum(self._gather(batch.audio_seconds))
-        )
+        """The step that `batch` is this rank's share of."""
+        token_counts = batch.loss_mask_RL.sum(dim=1).tolist()
+        rows = list(zip(batch.ids, batch.domains, token_counts, strict=True))
+        shares, seconds = zip(*self._gather((_by_clip(rows, batch), batch.audio_seconds)), strict=True)
+        ids, domains, token_counts = (list(values) for values in zip(*_step_order(shares), strict=True))
+        return WholeStep(ids, domains, token_counts, sum(seconds), min(map(len, shares)))
 
     def _gather(self, value: Any) -> list:
         if self.world == 1:
@@ -85,21 +87,30 @@ class Ranks:
 ALONE = Ranks()
 
 
-@contextmanager
-def join_ranks(device: torch.device, clips_per_step: int) -> Iterator[Ranks]:
-    """The ranks torchrun started, joined while the block runs; one rank without torchrun.
+def _by_clip(values_R: list, batch: Batch) -> list[list]:
+    """Values of rows of text, those about one clip together."""
+    clips: list[list] = [[] for _ in range(len(batch))]
+    for clip, value in zip(batch.clip_R.tolist(), values_R, strict=True):
+        clips[clip].append(value)
+    return clips
 
-    Raises:
-        RecipeError: a step's clips cannot be shared out equally.
-    """
+
+def _step_order(shares: Sequence[list[list]]) -> list:
+    """Rows of the ranks' clips one behind the other: rank r of n has the step's clips r, r + n, …"""
+    return [value for clips in zip_longest(*shares, fillvalue=[]) for clip in clips for value in clip]
+
+
+@contextmanager
+def join_ranks(device: torch.device) -> Iterator[Ranks]:
+    """The ranks torchrun started, joined while the block runs; one rank without torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
         return
-    require(clips_per_step % world == 0, "data.clips_per_step", f"a multiple of the {world} ranks", clips_per_step)
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+    # What is said about a step goes from CPU to CPU: a GPU need not be waited for.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield Ranks(dist.get_rank(), world)
     finally:

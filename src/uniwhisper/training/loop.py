@@ -1,61 +1,31 @@
 """The training loop: instructions about audio in, an encoder out. Reads top to bottom.
 
-Notable: the loss of a step is normalised over its whole batch, not over micro-batches; nothing random lives here, so a
-run killed after any step continues exactly; the language model's weights are hashed before and after.
+Notable: nothing random lives here, so a run killed after any step continues exactly; the language model's weights are
+hashed before and after. What one step does is in `step.py`.
 """
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import nn
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
-from uniwhisper.data.batch import Batch
 from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
 from uniwhisper.data.tokens import Tokenizer
-from uniwhisper.features.logmel import log_mel
-from uniwhisper.features.masking import mask_mel
-from uniwhisper.features.training_logmel import training_log_mel
-from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
 from uniwhisper.training.build import build_model, export_model, language_model_source
 from uniwhisper.training.card import run_card
 from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
-from uniwhisper.training.distributed import (
-    ALONE,
-    Ranks,
-    WholeStep,
-    join_ranks,
-    plain,
-    spread,
-    whole_model,
-    whole_tensor,
-    without_exchange,
-)
+from uniwhisper.training.distributed import Ranks, join_ranks, spread, whole_model
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
 from uniwhisper.training.record import LossAverage, RunRecord, SilentRecord, plot_metrics
 from uniwhisper.training.run_folder import open_run_folder, write_start
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one optimizer step did."""
-
-    loss_sums: list[float]
-    """Nats summed over each example's answer tokens."""
-    token_counts: list[int]
-    gradient_norm: float
-    """Global L2 norm before clipping."""
-    applied: bool
-    """False if a loss or gradient was not finite, in which case no weight moved."""
+from uniwhisper.training.step import StepResult, held_out_loss, train_step
 
 
 def train(
@@ -76,7 +46,7 @@ def train(
         OutputError: `output` holds a run and `resume` is False.
         RecipeError: nothing to resume, a run of another recipe or manifest, or too many non-finite steps in a row.
     """
-    with join_ranks(device, recipe.data.clips_per_step) as ranks:
+    with join_ranks(device) as ranks:
         return _train(recipe, manifest, output, ranks, resume=resume, device=device, cache=cache, console=console)
 
 
@@ -127,12 +97,12 @@ def _train(
         for step, batch in batches:
             rates = set_learning_rates(optimizer, rate_fraction(step, recipe.steps, recipe.optimizer))
             result = train_step(called, optimizer, batch, recipe, device, ranks)
-            whole = ranks.whole(batch)
+            whole = result.whole
             nonfinite = 0 if result.applied else nonfinite + 1
             if not result.applied:
-                _report_nonfinite(record, step, whole, result, nonfinite, recipe.loop.max_nonfinite_steps)
+                _report_nonfinite(record, step, result, nonfinite, recipe.loop.max_nonfinite_steps)
             else:
-                average.add(whole.domains, result.loss_sums, result.token_counts)
+                average.add(whole.domains, result.loss_sums, whole.token_counts)
 
             now = time.monotonic()
             progress = Progress(
@@ -192,12 +162,17 @@ def _batches(
     cache: Path | None,
     ranks: Ranks,
 ) -> StepBatches | ResidentBatches:
-    span = {"seed": recipe.seed, "start_step": start_step, "stop_step": recipe.steps, "workers": recipe.loop.workers}
+    share = {
+        "seed": recipe.seed,
+        "start_step": start_step,
+        "stop_step": recipe.steps,
+        "workers": recipe.loop.workers,
+        "rank": ranks.rank,
+        "world": ranks.world,
+    }
     if recipe.loop.audio == "loader":
-        share = {"rank": ranks.rank, "world": ranks.world}
         pinned = device.type == "cuda"
-        return step_batches(manifest, tokenizer, recipe.data, **span, **share, cache=cache, pin_memory=pinned)
-    require(ranks.world == 1, "loop.audio", f"loader, for {ranks.world} ranks", recipe.loop.audio)
+        return step_batches(manifest, tokenizer, recipe.data, **share, cache=cache, pin_memory=pinned)
     if cache is None:
         raise RecipeError(
             "audio resident on the device needs decoded audio",
@@ -205,81 +180,12 @@ def _batches(
             got="none",
             fix="add --cache FOLDER, or --set loop.audio=loader",
         )
-    return resident_batches(manifest, tokenizer, recipe.data, **span, cache=cache, device=device)
+    return resident_batches(manifest, tokenizer, recipe.data, **share, cache=cache, device=device)
 
 
-def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    recipe: Recipe,
-    device: torch.device,
-    ranks: Ranks = ALONE,
-) -> StepResult:
-    """One optimizer step over the whole batch, in micro-batches; skipped when a loss or gradient is not finite.
-
-    Args:
-        model: what `spread` gave.
-        batch: this rank's clips of the step.
-        ranks: those that share the step. The result covers all of them.
-    """
-    by_example = recipe.loop.loss_normalisation == "example"
-    denominator = ranks.sum(len(batch.ids) if by_example else int(batch.loss_mask_BL.sum()))
-    optimizer.zero_grad(set_to_none=True)
-    sums, counts = [], []
-    parts = batch.split(recipe.loop.micro_batches)
-    for index, part in enumerate(parts):
-        with without_exchange(model, until_last=index + 1 < len(parts)):
-            losses = forward(model, part, recipe, device, masked=True)
-            shares_B = losses.sums_B / losses.token_counts_B if by_example else losses.sums_B
-            # Gradients are averaged over the ranks, and this is a share of a sum.
-            (shares_B.sum() * (ranks.world / denominator)).backward()
-        sums.append(losses.sums_B.detach())
-        counts.append(losses.token_counts_B)
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = whole_tensor(torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.gradient_clip_norm))
-    loss_sums = ranks.in_step_order(torch.cat(sums).tolist())
-    applied = bool(torch.isfinite(norm)) and all(math.isfinite(loss_sum) for loss_sum in loss_sums)
-    if applied:
-        optimizer.step()
-    return StepResult(loss_sums, ranks.in_step_order(torch.cat(counts).tolist()), float(norm), applied)
-
-
-def forward(model: nn.Module, batch: Batch, recipe: Recipe, device: torch.device, *, masked: bool) -> AnswerLosses:
-    """Losses of a batch's answers, with SpecAugment's masks if `masked`."""
-    spectrum = training_log_mel if recipe.loop.audio == "resident" else log_mel
-    mel_BMF, mel_counts_B = spectrum(
-        batch.wave_BS.to(device, non_blocking=True),
-        batch.sample_counts_B,
-        mel_bins=plain(model).encoder.config.mel_bins,
-    )
-    batch = batch.to(device, non_blocking=True)
-    if masked:
-        mel_BMF = mask_mel(mel_BMF, mel_counts_B.to(device), batch.time_masks_BK2, batch.frequency_masks_BK2)
-    half = recipe.loop.precision == "bf16" and device.type == "cuda"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        return model(mel_BMF, mel_counts_B, batch.tokens_BL, batch.token_counts_B, batch.loss_mask_BL)
-
-
-@torch.no_grad()
-def held_out_loss(
-    model: UniWhisper, batches: Iterator[Batch], recipe: Recipe, device: torch.device
-) -> dict[str, float]:
-    """Mean nats per answer token on held-out clips, by domain; no augmentation."""
-    model.eval()
-    average = LossAverage()
-    for batch in batches:
-        losses = forward(model, batch, recipe, device, masked=False)
-        average.add(batch.domains, losses.sums_B.tolist(), losses.token_counts_B.tolist())
-    model.train()
-    return average.by_domain()
-
-
-def _report_nonfinite(
-    record: RunRecord, step: int, batch: WholeStep, result: StepResult, in_a_row: int, allowed: int
-) -> None:
-    finite = torch.isfinite(torch.tensor(result.loss_sums))
-    guilty = [name for name, fine in zip(batch.ids, finite.tolist(), strict=True) if not fine] or batch.ids
+def _report_nonfinite(record: RunRecord, step: int, result: StepResult, in_a_row: int, allowed: int) -> None:
+    ids, sums = result.whole.ids, result.loss_sums
+    guilty = [name for name, loss_sum in zip(ids, sums, strict=True) if not math.isfinite(loss_sum)] or ids
     record.write({"step": step + 1, "skipped": "loss or gradient not finite", "example_ids": guilty})
     record.say(f"step {step} skipped, loss or gradient not finite; examples: {', '.join(guilty[:8])}")
     if in_a_row >= allowed:

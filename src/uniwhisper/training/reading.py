@@ -1,9 +1,10 @@
 """Reading exercises for the small language model: a stretched, noisy text, a question about it, the answer.
 
 Audio tokens will stand where the text stands here: some twelve a second, so a word lasts several of them, with gaps
-between, and none of them is exactly a text token. A language model that has only read novels has no way to say what stands
-before the question; after these exercises it can copy a sentence out of its prefix, name what it names, and say whether
-something is in it. All of it is text: no transcript of a training clip and no sound is ever read.
+between, and none of them is exactly a text token. A language model that has only read novels has no way to say what
+stands before the question; after these exercises it can copy a sentence out of its prefix, name what it names, and say
+in which order and from when to when things are heard. All of it is text: no transcript of a training clip and no sound
+is ever read.
 """
 
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ class ReadingMaterial:
 
     def _stretch(self, sentence: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Each token several times, with gaps: as many as fit into the prefix."""
-        gap = int(generator.integers(self.vocabulary))
+        gap = self._gap(sentence, generator)
         longest = max(1, min(5, _MOST_PREFIX // (len(sentence) + 1)))
         repeats = generator.integers(1, longest + 1, size=len(sentence))
         gaps = (generator.random(len(sentence)) < 0.3) * generator.integers(1, longest + 1, size=len(sentence))
@@ -77,9 +78,15 @@ class ReadingMaterial:
                   for part in (np.full(pause, gap), np.full(times, token))]  # fmt: skip
         return np.concatenate(pieces)
 
+    def _gap(self, heard: np.ndarray, generator: np.random.Generator) -> int:
+        """A token for where nothing is heard, other than all that is."""
+        gap = int(generator.integers(self.vocabulary))
+        return gap if gap not in heard else self._gap(heard, generator)
+
     def _lay_out(self, layout: tuple[tuple[np.ndarray | None, int], ...], generator: np.random.Generator) -> np.ndarray:
         """Exactly as many positions for each label as the answer says, whatever number of tokens it has."""
-        gap = np.array([generator.integers(self.vocabulary)])
+        heard = [label for label, _ in layout if label is not None]
+        gap = np.array([self._gap(np.concatenate(heard), generator)])
         return np.concatenate([np.resize(gap if label is None else label, positions) for label, positions in layout])
 
     def _mention(self, says: tuple[np.ndarray, ...], generator: np.random.Generator) -> np.ndarray:
