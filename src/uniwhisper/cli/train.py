@@ -1,9 +1,12 @@
 """`uniwhisper train` and `uniwhisper pretrain-lm`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from uniwhisper.data.manifest import Manifest
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; the choice is printed.")]
 
@@ -21,23 +24,49 @@ def train(
         Path | None,
         typer.Option(help="Keep decoded audio here between runs (2 bytes a sample); else decode each draw."),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="Folder of evaluation sets: refuse to train on their clips, and record the comparison."),
+    ] = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Train although clips are also evaluated on; run.json names them.")
+    ] = False,
 ) -> None:
     """Train an encoder through a frozen language model."""
     from rich.console import Console
 
-    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.indexed import open_manifest
     from uniwhisper.model.device import choose_device
     from uniwhisper.recipes import load_recipe
     from uniwhisper.training.loop import train as run
     from uniwhisper.training.overrides import override
 
     resolved = override(load_recipe(recipe), assignments or [])
-    manifest = Manifest.read(data)
+    manifest = open_manifest(data)
     console = Console(stderr=True)
     chosen = choose_device(device)
     console.print(f"device: {chosen}", highlight=False)
-    model = run(resolved, manifest, output, resume=resume, device=chosen, cache=cache, console=console)
+    overlap = None
+    if evaluation is not None and not resume:  # a resumed run was compared when it began
+        overlap = _compare(manifest, evaluation, cache, allow_overlap=allow_overlap)
+        console.print(f"{overlap['overlapping_training_clips']:,} training clips are also in {evaluation}")
+    model = run(resolved, manifest, output, resume=resume, device=chosen, cache=cache, console=console, overlap=overlap)
     typer.echo(model)
+
+
+def _compare(manifest: "Manifest", evaluation: Path, cache: Path | None, *, allow_overlap: bool) -> dict:
+    """The overlap report for run.json; an error if something overlaps and that is not allowed."""
+    from uniwhisper.cli.output import clip_progress
+    from uniwhisper.data.decoded import decode
+    from uniwhisper.data.overlap import evaluation_archives, find_overlap, refuse_overlap
+
+    archives = evaluation_archives(evaluation)
+    with clip_progress("comparing with the evaluation sets") as progress:
+        reader = decode(manifest, cache, progress=progress) if cache is not None else None
+        report = find_overlap(manifest, archives, reader=reader, progress=progress)
+    if not allow_overlap:
+        refuse_overlap(report)
+    return report.to_json()
 
 
 def pretrain_lm(

@@ -15,6 +15,7 @@ and `slots` (slot -> field) says where its details are.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -185,7 +186,8 @@ def _label(rule: Mapping[str, Any], raw: Any, where: str) -> str:
 def _in_range(ranges: Mapping[str, int | None], raw: Any, where: str) -> str:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or raw < 0:
         raise _unknown(where, "a number >= 0", repr(raw))
-    for word, upper in ranges.items():
+    # By bound, not in the order written: a manifest's JSON has sorted keys.
+    for word, upper in sorted(ranges.items(), key=lambda item: math.inf if item[1] is None else item[1]):
         if upper is None or raw <= upper:
             return word
     raise _unknown(where, f"at most {max(ranges.values())}", repr(raw))

@@ -124,6 +124,22 @@ class FrozenLanguageModel(nn.Module):
         for layer in self.causal_lm.get_decoder().layers:
             layer.compile(dynamic=True)
 
+    @torch.inference_mode()
+    def greedy(self, prefix_1LH: Tensor, *, most: int) -> Iterator[int]:
+        """The likeliest text tokens after `prefix_1LH` (embeddings of one sequence), one by one.
+
+        The keys and values of what was read are kept, so each token costs one position. Ends before the end token, or
+        after `most` tokens.
+        """
+        read = self.causal_lm(inputs_embeds=prefix_1LH, use_cache=True)
+        for _ in range(most):
+            token = int(read.logits[0, -1].argmax())
+            if token == self.tokenizer.eos_token_id:
+                return
+            yield token
+            next_11 = torch.tensor([[token]], device=prefix_1LH.device)
+            read = self.causal_lm(input_ids=next_11, past_key_values=read.past_key_values, use_cache=True)
+
 
 class _PackingNow:
     """What the attention of the running forward is packed like. One object per model: the compiler looks at who it is,

@@ -6,7 +6,9 @@ hashed before and after. What one step does is in `step.py`.
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -37,17 +39,20 @@ def train(
     device: torch.device,
     cache: Path | None,
     console: Console,
+    overlap: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a recipe on a manifest; returns the folder of the exported model.
 
-    `cache` is the folder where decoded audio is kept between runs; None decodes each clip when it is drawn.
+    `cache` is the folder where decoded audio is kept between runs; None decodes each clip when it is drawn. `overlap`
+    is what comparing with the evaluation sets gave, for `run.json`; None: they were not compared (again).
 
     Raises:
         OutputError: `output` holds a run and `resume` is False.
         RecipeError: nothing to resume, a run of another recipe or manifest, or too many non-finite steps in a row.
     """
     with join_ranks(device) as ranks:
-        return _train(recipe, manifest, output, ranks, resume=resume, device=device, cache=cache, console=console)
+        options = {"resume": resume, "device": device, "cache": cache, "console": console, "overlap": overlap}
+        return _train(recipe, manifest, output, ranks, **options)
 
 
 def _train(
@@ -60,6 +65,7 @@ def _train(
     device: torch.device,
     cache: Path | None,
     console: Console,
+    overlap: Mapping[str, Any] | None,
 ) -> Path:
     start_of_run = open_run_folder(recipe, manifest, output, resume=resume)
     ranks.wait()  # before rank 0 writes into a folder that the others still want to find empty
@@ -80,8 +86,9 @@ def _train(
     tokenizer = model.language_model.tokenizer
     with ranks.first_before_others():
         batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache, ranks)
+    compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
     if ranks.first:
-        write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
+        write_start(output, {**start_of_run, **compared, "left_out": batches.left_out}, frozen_identity)
     record_of_rank = RunRecord if ranks.first else SilentRecord
     with record_of_rank(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:
