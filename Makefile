@@ -21,7 +21,7 @@ RUN := $(UV) run --no-sync
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup lock check format test test-gpu demo compat-xares benchmark-xares
+.PHONY: help python setup lock check format test test-gpu demo compat-xares benchmark-xares bench bench-gpu
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -71,3 +71,11 @@ compat-xares: setup compat/xares/.venv ## agreement with the real X-ARES 0.1.3; 
 
 benchmark-xares: setup compat/xares/.venv ## time and disk beside the real X-ARES (needs FFmpeg); DATA=folder with esc50
 	@$(RUN) python benchmarks/xares.py --data "$(DATA)" $(COMPAT_ARGS)
+
+bench: setup ## CPU benchmarks beside their peers, as ratios; JSON in benchmarks/results
+	@cd benchmarks/peers && $(abspath $(UV)) sync --locked --quiet
+	@for script in cpu_embedding startup growth; do \
+		PYTHONPATH=src $(ONE_THREAD) benchmarks/peers/.venv/bin/python -W ignore benchmarks/$$script.py || exit 1; done
+
+bench-gpu: ## GPU benchmarks, in the Python that is active; SIZES="tiny small" narrows
+	@for script in gpu_embedding gpu_training; do PYTHONPATH=src python3 -W ignore benchmarks/$$script.py $(SIZES) || exit 1; done
