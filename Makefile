@@ -21,7 +21,7 @@ RUN := $(UV) run --no-sync
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup lock check format test test-gpu demo
+.PHONY: help python setup lock check format test test-gpu demo compat
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,7 @@ setup: python $(UV) ## install everything the lock names into .venv
 
 lock: python $(UV) ## resolve the dependencies again into uv.lock
 	@$(UV) lock
+	@for project in compat/*/; do (cd $$project && $(UNIWHISPER_UV) lock); done
 
 check: setup ## lint and check the formatting
 	@$(RUN) ruff check
@@ -56,6 +57,13 @@ test: check ## lint, then all tests that need no GPU; PYTEST_ARGS="-k audio" nar
 
 test-gpu: ## tests on a CUDA device, in the Python that is active (its torch fits the driver)
 	@PYTHONPATH=src python3 -m pytest -m gpu $(PYTEST_ARGS)
+
+# Every adapter in the real package, each in the environment of its own lock; `make test` builds none of these.
+compat: $(addprefix compat-,$(notdir $(patsubst %/pyproject.toml,%,$(wildcard compat/*/pyproject.toml)))) ## adapters in the real packages; compat-main, compat-hear … one of them
+
+compat-%: python $(UV)
+	@cd compat/$* && $(UNIWHISPER_UV) sync --locked --quiet && $(ONE_THREAD) .venv/bin/python -m pytest -p no:cacheprovider $(PYTEST_ARGS) .
+	@$(PYTHON) compat/page.py
 
 demo: setup ## the whole path on synthetic sounds; AUDIO=folder embeds your own files instead
 	@$(RUN) uniwhisper demo $(if $(AUDIO),--audio "$(AUDIO)")

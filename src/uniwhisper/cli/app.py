@@ -24,6 +24,7 @@ VERBS = {
     "report": "uniwhisper.cli.report:report",
     "demo": "uniwhisper.cli.demo:demo",
     "pretrain-lm": "uniwhisper.cli.train:pretrain_lm",
+    "export": "uniwhisper.cli.export:export",
     "doctor": "uniwhisper.cli.doctor:doctor",
 }
 

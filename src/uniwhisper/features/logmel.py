@@ -55,7 +55,7 @@ def log_mel(wave_BS: Tensor, sample_counts_B: Tensor, *, mel_bins: int) -> tuple
     mel_counts_B = mel_count(sample_counts_B)
 
     power_BKF = _power_spectrum(_virtual_window(wave_BS, sample_counts_B, max(counts)))
-    log_BMF = (_mel_filters(mel_bins, wave_BS.device) @ power_BKF.double()).clamp(min=_POWER_FLOOR).log10()
+    log_BMF = (mel_filters(mel_bins, wave_BS.device) @ power_BKF.double()).clamp(min=_POWER_FLOOR).log10()
 
     # Columns beyond a clip's own see only zeros: they hold the floor, and nothing is below the floor.
     log_BMF = torch.maximum(log_BMF, log_BMF.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE)
@@ -118,7 +118,7 @@ def _hann_window(device: torch.device) -> Tensor:
 
 
 @lru_cache
-def _mel_filters(mel_bins: int, device: torch.device) -> Tensor:
+def mel_filters(mel_bins: int, device: torch.device) -> Tensor:
     """(M, K) float64: triangles of equal area, evenly spaced on Slaney's mel scale over 0 to 8,000 Hz."""
     if mel_bins < 1:
         raise ValueError(f"mel_bins is {mel_bins}; expected at least 1, for Whisper's checkpoints 80 or 128")

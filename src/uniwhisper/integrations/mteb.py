@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_implementations import MODEL_REGISTRY
 from torch.utils.data import DataLoader
 
 from uniwhisper import __version__
@@ -109,6 +110,11 @@ def model_meta(
         training_datasets=training_datasets,
         modalities=["audio"],
     )
+
+
+def register(meta: ModelMeta) -> None:
+    """Let `mteb.get_model_meta` and `mteb.get_model` find `meta` by its name, in this process."""
+    MODEL_REGISTRY[meta.name] = meta
 
 
 def clip(audio: Any) -> tuple[np.ndarray, int]:
