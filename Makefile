@@ -21,7 +21,7 @@ RUN := $(UV) run --no-sync
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup lock check format test test-gpu demo compat
+.PHONY: help python setup lock check format test test-gpu demo compat docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,14 @@ test: check ## lint, then all tests that need no GPU; PYTEST_ARGS="-k audio" nar
 
 test-gpu: ## tests on a CUDA device, in the Python that is active (its torch fits the driver)
 	@PYTHONPATH=src python3 -m pytest -m gpu $(PYTEST_ARGS)
+
+DOCS := UV_PROJECT_ENVIRONMENT=.venv-docs
+
+docs: python $(UV) ## run every example of the documentation, draw its pictures, build the site into site/
+	@$(DOCS) $(UV) sync --locked --all-extras --no-default-groups --group docs --quiet
+	@$(ONE_THREAD) .venv-docs/bin/python examples/run_docs.py
+	@$(ONE_THREAD) .venv-docs/bin/python examples/pictures.py
+	@.venv-docs/bin/python -m mkdocs build --quiet
 
 # Every adapter in the real package, each in the environment of its own lock; `make test` builds none of these.
 compat: $(addprefix compat-,$(notdir $(patsubst %/pyproject.toml,%,$(wildcard compat/*/pyproject.toml)))) ## adapters in the real packages; compat-main, compat-hear … one of them

@@ -12,9 +12,9 @@ import torch
 
 from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.embedding.embedder import Embedder
+from uniwhisper.embedding.waves import encode_waves, pad_waves, windows_of
 from uniwhisper.integrations import hear, xares, xares_llm
 from uniwhisper.integrations.s3prl import UpstreamExpert
-from uniwhisper.integrations.waves import encode_waves, pad_waves, windows_of
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder

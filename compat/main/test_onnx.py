@@ -4,9 +4,9 @@ import onnxruntime
 import pytest
 import torch
 
+from uniwhisper.embedding.waves import encode_waves, pad_waves
 from uniwhisper.features import logmel
 from uniwhisper.integrations.onnx import OPSET, export_onnx, quantise_int8
-from uniwhisper.integrations.waves import encode_waves, pad_waves
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uniwhisper.core.units import FRAMES_PER_SECOND, SAMPLE_RATE_HZ, exact_div
-from uniwhisper.integrations.waves import encode_waves
+from uniwhisper.embedding.waves import encode_waves
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder

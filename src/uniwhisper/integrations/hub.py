@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor, nn
 
@@ -17,10 +16,10 @@ from uniwhisper.core.errors import OutputError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.units import FRAMES_PER_SECOND, SAMPLE_RATE_HZ
 from uniwhisper.embedding.embedder import Embedder
-from uniwhisper.integrations.waves import encode_waves
+from uniwhisper.embedding.waves import encode_waves
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.hub import CONFIG, SAFETENSORS
-from uniwhisper.model.weights import FORMAT, encoder_identity, load_encoder, save_encoder
+from uniwhisper.model.weights import FORMAT, encoder_identity, load_encoder, save_encoder, smallest_exact_dtype
 
 MODULES_FILE = "modules.json"
 # The class that sentence-transformers imports; it is part of this package, the folder itself carries no code.
@@ -111,12 +110,6 @@ class HubEncoder(nn.Module, ModelHubMixin):
                 hop_ms=1000 // FRAMES_PER_SECOND,
             )
         )
-
-
-def smallest_exact_dtype(encoder: WhisperEncoder) -> torch.dtype:
-    """float16 if every weight is a float16 already (as in most published checkpoints), else float32."""
-    exact = all(torch.equal(tensor.half().float(), tensor) for tensor in encoder.state_dict().values())
-    return torch.float16 if exact else torch.float32
 
 
 CARD = """---

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from uniwhisper.core.units import FRAME_SAMPLES
-from uniwhisper.integrations.waves import encode_waves, pad_waves, windows_of
+from uniwhisper.embedding.waves import encode_waves, pad_waves, windows_of
 from uniwhisper.model.attention import Packing
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.weights import load_encoder

@@ -19,8 +19,8 @@ from torch import Tensor
 from uniwhisper.audio.load import AudioSource, read
 from uniwhisper.core.errors import AudioError
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.embedding.waves import encode_waves, pad_waves
 from uniwhisper.integrations.hub import HubEncoder
-from uniwhisper.integrations.waves import encode_waves, pad_waves
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder

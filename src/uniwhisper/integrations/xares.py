@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 # Modules, not names: X-ARES takes the one name of this file that ends in "Encoder".
 from uniwhisper.core import units
-from uniwhisper.integrations import waves
+from uniwhisper.embedding import waves
 from uniwhisper.model import weights
 
 

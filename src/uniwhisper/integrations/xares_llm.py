@@ -8,7 +8,7 @@
 import torch
 from torch import Tensor, nn
 
-from uniwhisper.integrations import waves
+from uniwhisper.embedding import waves
 from uniwhisper.model import weights
 
 

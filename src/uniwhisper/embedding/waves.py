@@ -1,6 +1,6 @@
-"""Padded waves of any length to frames: what every adapter hands on.
+"""Padded waves of any length to frames: for programs that hold arrays and make their own batches.
 
-`Embedder` reads files and bounds its memory; the packages that call an encoder hand over arrays, know their own batches
+`Embedder` reads files and bounds its memory; other packages hand over arrays, know their own batches
 and may want gradients. Windows and means are the same: `tests/test_integrations.py` compares the two.
 """
 
