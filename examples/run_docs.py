@@ -3,8 +3,8 @@
     python examples/run_docs.py [PAGE …]        all of docs/, and examples/quickstart.ipynb, without arguments
 
 `python` blocks of a page share their names and run in order; a `text` block that follows is what they must print.
-`console` blocks are commands after `$`, run for their exit status. `bash` blocks need data, a network or another package
-and are not run. Each page runs in a folder of its own, with two recordings and a folder of labelled sounds.
+`console` blocks are commands after `$`, run for their exit status. `bash` blocks need data, a network or another
+package and are not run. Each page runs in a folder of its own, with two recordings and a folder of labelled sounds.
 """
 
 import contextlib

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.data.reading_text import ReadingText
 from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.config import EncoderConfig
 from uniwhisper.model.encoder import WhisperEncoder
@@ -38,10 +39,15 @@ def write_language_model(folder: Path) -> Path:
         context_tokens=32,
         sequences_per_step=4,
         steps=3,
+        exercises_per_step=4,
+        exercise_tokens=32,
     )
     pretrain_lm(
         list(texts.glob("*.txt")),
-        [("What do you hear?", "a bell"), ("What is this?", "rain")],
+        ReadingText(
+            ("Write down what is said.",),
+            (("What do you hear?", "a bell", ("a bell",)), ("What is this?", "rain", ("rain",))),
+        ),
         folder / "lm",
         recipe,
         device=torch.device("cpu"),

@@ -1,5 +1,6 @@
 """`uniwhisper train` and `pretrain-lm` as processes: one mistake, one message, exit status 2, nothing written."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from small import write_corpus, write_encoder, write_language_model
+from toy_corpora import wav, write_tar
 from uniwhisper.data.prepare import prepare
 
 
@@ -113,3 +115,21 @@ def test_pretraining_replaces_no_folder_of_somebody_else(tmp_path):
     done = command("pretrain-lm", victim, "-o", victim, "--overwrite", "--device", "cpu")
     assert done.returncode == 2 and f"{victim} is not replaced" in done.stderr
     assert sorted(path.name for path in victim.iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_train_refuses_what_is_evaluated_on_unless_told(place, tmp_path):
+    """Nothing is written when it refuses; what was allowed is on record."""
+    options = ["-o", tmp_path / "run", *usual(place), "--evaluation", place / "corpora"]
+    done = command("train", "mini", *options)
+    assert done.returncode == 2
+    assert "overlaps the evaluation sets" in done.stderr and "--allow-overlap" in done.stderr
+    assert not (tmp_path / "run").exists()
+    done = command("train", "mini", *options, "--allow-overlap")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "run.json").read_text())["overlap"]
+    clips = report["overlapping_training_clips"]
+    assert clips == report["training_clips"] > 0 and report["by"]["file"] >= clips
+    write_tar(tmp_path / "other" / "e.tar", [("a.wav", wav(0.3, 77.0)), ("a.json", b"{}")])
+    options = ["-o", tmp_path / "clean", *usual(place), "--evaluation", tmp_path / "other"]
+    assert command("train", "mini", *options).returncode == 0
+    assert json.loads((tmp_path / "clean" / "run.json").read_text())["overlap"]["overlaps"] == []

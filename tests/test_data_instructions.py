@@ -1,7 +1,9 @@
 """Tasks, answers and tokens: the tables hold together, and what is asked is answered truly."""
 
 import json
+from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from toy_corpora import Letters, write_corpus, write_three_corpora
 from toy_corpora import clip as toy_clip
 from uniwhisper.core.errors import ManifestError
+from uniwhisper.data.answer_formats import Event
 from uniwhisper.data.answers import (
     file_stem,
     note,
@@ -20,8 +23,9 @@ from uniwhisper.data.answers import (
     words,
 )
 from uniwhisper.data.corpora import parse_description, shipped_corpora
-from uniwhisper.data.instructions import answers, ask, ask_pair, askable, text_only_pairs
+from uniwhisper.data.instructions import answers, ask, ask_made, askable, same_arrangement
 from uniwhisper.data.prepare import find_corpora, prepare
+from uniwhisper.data.reading_text import reading_text
 from uniwhisper.data.tasks import all_tasks
 from uniwhisper.data.tokens import build
 
@@ -82,27 +86,77 @@ def test_excluded_labels_and_nulls_have_no_answer():
 def test_every_task_has_at_least_five_wordings_and_at_least_ten_tasks_are_shipped():
     assert len(all_tasks()) >= 10
     used = {task for corpus in shipped_corpora().values() for task in corpus.tasks}
-    assert used == {name for name, task in all_tasks().items() if not task.mixes}
+    assert used <= {name for name, task in all_tasks().items() if task.labelled}
     wordings = [wording for task in all_tasks().values() for wording in task.wordings]
     assert len(wordings) == len(set(wordings)), "one wording asks for two tasks"
 
 
 def test_a_clip_too_long_to_be_whole_is_not_asked_for_what_a_part_cannot_answer():
-    names = {task.name for task, _ in askable(["transcription", "language", "keyword"], whole=False)}
+    names = {task.name for task, _ in askable(frozenset(["transcription", "language", "keyword"]), whole=False)}
     assert names == {"language"}
-    # A mixture is made of parts that were cropped before: a part of a sound is still that sound.
-    assert {task.name for task, _ in askable(["caption"], whole=False)} == {"caption", "caption_pair", "presence"}
+    # Clips that are put together are made of parts that were cropped before: a part of a sound is still that sound.
+    made = {task.name for task, _ in askable(frozenset(["caption"]), whole=False)}
+    assert made == {"caption", "caption_pair", "presence", "order"}
 
 
-def test_pairs_and_presence():
-    tasks = all_tasks()
-    pair = ask_pair(tasks["caption_pair"], 0, "rain", "dog", candidate="rain")
-    assert pair.answer == ask_pair(tasks["caption_pair"], 0, "dog", "rain", candidate="rain").answer == "dog and rain"
-    for candidate, answer in (("rain", "yes"), ("dog", "yes"), ("bell", "no")):
-        asked = ask_pair(tasks["presence"], 0, "rain", "dog", candidate=candidate)
-        assert candidate in asked.instruction
-        assert asked.answer == answer
-    assert ask(tasks["note"], 1, "C4").answer == "C4"
+def test_a_clip_s_own_answer_comes_before_one_that_is_made():
+    labelled = {task.name: base for task, base in askable(frozenset(["count", "sound_tag"]), whole=True)}
+    assert labelled["count"] == "count"
+    assert labelled["sequence"] == labelled["event_detection"] == "sound_tag"
+    assert ("count", "sound_tag") in [(task.name, base) for task, base in askable(frozenset(["sound_tag"]), whole=True)]
+
+
+HEARD = (Event(0.0, 1.003, "rain"), Event(1.25, 2.0, "dog"), Event(2.0, 3.5, "bell"))
+
+
+@pytest.mark.parametrize(
+    ("task", "clips", "answer"),
+    [
+        ("sound_tag_pair", 2, "dog; rain"),
+        ("caption_pair", 2, "dog; rain"),
+        ("sequence", 2, "rain; dog"),
+        ("sequence", 3, "rain; dog; bell"),
+        ("order", 2, "rain"),
+        ("count", 1, "1"),
+        ("count", 3, "3"),
+        ("event_detection", 3, "0.00-1.00 rain; 1.26-2.00 dog; 2.00-3.50 bell"),
+    ],
+)
+def test_answers_about_several_clips_by_hand(task, clips, answer):
+    for seed in range(6):
+        stream = np.random.default_rng(seed)
+        question = ask_made(all_tasks()[task], seed % 5, HEARD[:clips], absent=None, stream=stream)
+        assert question.answer == answer
+        assert "{" not in question.instruction
+        if task == "order":
+            assert "rain" in question.instruction and "dog" in question.instruction
+
+
+def test_presence_asks_half_the_time_for_something_absent():
+    asked = Counter()
+    for seed in range(400):
+        stream = np.random.default_rng(seed)
+        question = ask_made(all_tasks()["presence"], 0, HEARD[:2], absent="bell", stream=stream)
+        (named,) = [label for label in ("rain", "dog", "bell") if label in question.instruction]
+        assert question.answer == ("no" if named == "bell" else "yes")
+        asked[named] += 1
+    assert 160 < asked["bell"] < 240 and min(asked["rain"], asked["dog"]) > 60
+
+
+def test_notes_are_compared_by_pitch_and_written_with_their_times():
+    for notes, answer in ((("B3", "C4"), "second"), (("A4", "G#4"), "first"), (("C5", "B4"), "first")):
+        heard = [Event(float(place), place + 0.5, name) for place, name in enumerate(notes)]
+        stream = np.random.default_rng(0)
+        assert ask_made(all_tasks()["higher_note"], 0, heard, absent=None, stream=stream).answer == answer
+        written = ask_made(all_tasks()["note_transcription"], 0, heard, absent=None, stream=stream).answer
+        assert written == f"0.00-0.50 {notes[0]}; 1.00-1.50 {notes[1]}"
+    assert ask(all_tasks()["note"], 1, "C4").answer == "C4"
+
+
+def test_questions_that_share_a_sound_are_put_together_the_same_way():
+    assert {task.name for task in same_arrangement("order", "sound_tag", 2)} == {"order", "sequence", "count"}
+    assert {task.name for task in same_arrangement("count", "sound_tag", 1)} == {"count"}
+    assert {task.name for task in same_arrangement("caption_pair", "caption", 2)} == {"caption_pair", "presence"}
 
 
 def test_the_loss_mask_is_the_answer_and_the_end():
@@ -120,13 +174,13 @@ def test_an_answer_that_repeats_the_instruction_is_still_masked_right(instructio
     assert predicted[-1] == 256
 
 
-def test_text_only_pairs_hold_no_transcript(tmp_path):
+def test_reading_text_holds_no_transcript(tmp_path):
     write_three_corpora(tmp_path / "in", clips=3)
     manifest = prepare(tmp_path / "in", tmp_path / "out")
-    pairs = text_only_pairs(manifest)
-    assert ("Name the instrument.", "flute") in pairs
-    assert ("Tag this sound.", "dog bark") in pairs
-    assert not any("sentence" in answer for _, answer in pairs)
+    questions = reading_text(manifest).questions
+    assert ("Name the instrument.", "flute", ("flute",)) in questions
+    assert ("Tag this sound.", "dog bark", ("dog bark",)) in questions
+    assert not any("sentence" in answer for _, answer, _ in questions)
 
 
 @pytest.mark.parametrize(
@@ -193,8 +247,6 @@ def test_every_real_label_is_an_answer_or_is_listed_as_left_out(shared_set):
 @pytest.mark.shared_audio
 def test_real_piano_notes_sound_at_the_pitch_the_answer_names(shared_set, tmp_path):
     """The corpus counts octaves its own way; the answers are scientific pitch, which the strings themselves decide."""
-    import numpy as np
-
     folder = shared_set("training", "steinway_notes")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "steinway_notes").symlink_to(folder)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from toy_corpora import MUSIC, SOUND, clip, wav, write_corpus, write_tar, write_three_corpora
+from toy_corpora import MUSIC, SOUND, SPEECH, clip, wav, write_corpus, write_tar, write_three_corpora
 from uniwhisper.core.errors import ManifestError, OutputError
 from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.manifest_writer import ManifestWriter
+from uniwhisper.data.merge import merge
 from uniwhisper.data.prepare import prepare
 
 
@@ -161,6 +163,18 @@ def test_an_unknown_label_is_an_error(tmp_path):
         prepare(tmp_path / "notes", tmp_path / "out")
 
 
+def test_ranges_mean_the_same_after_a_manifest_was_written_and_read(tmp_path):
+    """JSON with sorted keys puts `adult` before `child`; a child of six stays one."""
+    ages = {"child": 12, "teenager": 19, "young adult": 35, "adult": 59, "senior": None}
+    known = {**SPEECH, "tasks": {"age_group": {"field": "age", "ranges": ages}}}
+    parts = [clip(str(age), {"age": age}, 0.1) for age in (6, 12, 13, 30, 59, 60)]
+    write_corpus(tmp_path / "in" / "c", known, [member for part in parts for member in part])
+    prepare(tmp_path / "in", tmp_path / "out")
+    manifest = Manifest.read(tmp_path / "out")
+    found = {r.fields["age"]: manifest.corpora["c"].answers(r.id, r.fields)["age_group"] for r in manifest.records}
+    assert found == {6: "child", 12: "child", 13: "teenager", 30: "young adult", 59: "adult", 60: "senior"}
+
+
 def test_the_same_key_in_two_tars_of_a_corpus_is_refused(tmp_path):
     write_corpus(tmp_path / "in" / "c", SOUND, clip("a", {"label": "x"}, 0.1))
     write_tar(tmp_path / "in" / "c" / "shard-000001.tar", clip("a", {"label": "y"}, 0.1))
@@ -220,16 +234,14 @@ def test_a_killed_prepare_leaves_no_manifest(corpora, tmp_path):
     code = f"""
 import time
 from pathlib import Path
-from uniwhisper.data.manifest import Record
+import uniwhisper.data.manifest_writer as writer
 from uniwhisper.data.prepare import prepare
-line, written = Record.line, []
-def slow(self):
-    written.append(self.id)
-    if len(written) > 20:  # 12 lines for the hash, then those of the file
-        print("writing", flush=True)
-        time.sleep(60)
-    return line(self)
-Record.line = slow
+def slow(source, target):
+    target.write(source.read(100))
+    target.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+writer.copyfileobj = slow
 prepare(Path({str(corpora)!r}), Path({str(tmp_path / "out")!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -288,3 +300,52 @@ def test_the_command_counts_what_it_skipped(tmp_path):
     assert done.exit_code == 1
     assert "broken.json" in done.stderr
     assert "1 left out of 2" in done.stderr
+
+
+def test_manifests_prepared_apart_are_merged_and_their_audio_found(tmp_path):
+    write_corpus(tmp_path / "a" / "x" / "one", SOUND, clip("k", {"label": "rain"}, 0.1))
+    write_corpus(tmp_path / "a" / "two", MUSIC, clip("k", {"label": "flute", "note": "C4"}, 0.2))
+    first, second = prepare(tmp_path / "a" / "x", tmp_path / "p1"), prepare(tmp_path / "a", tmp_path / "p2")
+    done = invoke("merge", tmp_path / "p1", tmp_path / "p2", "-o", tmp_path / "all")
+    assert done.exit_code == 0, done.output
+    manifest = Manifest.read(tmp_path / "all")
+    assert [record.archive for record in manifest.records] == ["x/one/shard-000000.tar", "two/shard-000000.tar"]
+    originals = [*zip([first] * 1, first.records, strict=True), *zip([second] * 1, second.records, strict=True)]
+    for record, (source, original) in zip(manifest.records, originals, strict=True):
+        assert manifest.audio_bytes(record) == source.audio_bytes(original)
+    with pytest.raises(ManifestError, match="one/k"):
+        merge([tmp_path / "p1", tmp_path / "p1"], tmp_path / "twice")
+    write_corpus(tmp_path / "b" / "one", {**SOUND, "licence": "CC BY"}, clip("other", {"label": "rain"}, 0.1))
+    prepare(tmp_path / "b", tmp_path / "p3")
+    with pytest.raises(ManifestError, match="corpus one"):
+        merge([tmp_path / "p1", tmp_path / "p3"], tmp_path / "differing")
+
+
+def test_an_unknown_task_in_a_manifest_is_named(prepared):
+    def unknown(header):
+        corpora = header["corpora"]
+        return {**header, "corpora": {**corpora, "talk": {**corpora["talk"], "tasks": {"smell": {"field": "x"}}}}}
+
+    path = edit(prepared / "manifest.jsonl", 1, unknown)
+    with pytest.raises(ManifestError, match="corpus talk") as caught:
+        Manifest.read(path)
+    assert caught.value.got == "'smell'" and "transcription" in caught.value.expected
+
+
+def test_a_manifest_longer_than_memory_is_sorted_in_pieces(prepared, tmp_path):
+    """Pieces of three records give the file that one piece gives, in whatever order records come."""
+    manifest = Manifest.read(prepared)
+    with ManifestWriter(tmp_path / "sorted", manifest.corpora, manifest.root, piece_records=3) as writer:
+        for record in reversed(manifest.records):
+            writer.add(record)
+        written = writer.finish()
+    assert written.hash == manifest.hash and written.counts == manifest.counts
+    assert Manifest.read(tmp_path / "sorted").records == manifest.records
+    assert [path.name for path in (tmp_path / "sorted").iterdir()] == ["manifest.jsonl"]
+    with ManifestWriter(tmp_path / "twice", manifest.corpora, manifest.root, piece_records=3) as writer:
+        for record in [*manifest.records, manifest.records[5]]:
+            writer.add(record)
+        problems = []
+        written = writer.finish(on_problem=problems.append)
+    assert [problem.problem for problem in problems] == [manifest.records[5].id]
+    assert written.counts == manifest.counts and len(written.skipped) == 1

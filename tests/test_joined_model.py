@@ -32,20 +32,21 @@ def a_batch(seed: int = 0) -> dict[str, torch.Tensor]:
     """Three clips of unequal length, in mels and in text tokens, with garbage where padding is."""
     generator = torch.Generator().manual_seed(seed)
     mel_counts_B = torch.tensor([37, 100, 8])
-    token_counts_B = torch.tensor([9, 5, 7])
+    token_counts_R = torch.tensor([9, 5, 7])
     answer_starts = (6, 2, 3)
-    tokens_BL = torch.randint(0, 250, (3, 9), generator=generator)
-    loss_mask_BL = torch.zeros(3, 9, dtype=torch.bool)
+    tokens_RL = torch.randint(0, 250, (3, 9), generator=generator)
+    loss_mask_RL = torch.zeros(3, 9, dtype=torch.bool)
     mel_BMF = torch.randn(3, SMALL_ENCODER.mel_bins, 100, generator=generator)
     for clip in range(3):
-        loss_mask_BL[clip, answer_starts[clip] : token_counts_B[clip]] = True
+        loss_mask_RL[clip, answer_starts[clip] : token_counts_R[clip]] = True
         mel_BMF[clip, :, mel_counts_B[clip] :] = 0
     return {
         "mel_BMF": mel_BMF,
         "mel_counts_B": mel_counts_B,
-        "tokens_BL": tokens_BL,
-        "token_counts_B": token_counts_B,
-        "loss_mask_BL": loss_mask_BL,
+        "clip_R": torch.arange(3),
+        "tokens_RL": tokens_RL,
+        "token_counts_R": token_counts_R,
+        "loss_mask_RL": loss_mask_RL,
     }
 
 
@@ -54,7 +55,7 @@ def test_loss_equals_a_plain_forward_of_transformers_clip_by_clip(model):
     losses = model(**batch)
     causal_lm = model.language_model.causal_lm
     for clip in range(3):
-        mels, tokens = int(batch["mel_counts_B"][clip]), int(batch["token_counts_B"][clip])
+        mels, tokens = int(batch["mel_counts_B"][clip]), int(batch["token_counts_R"][clip])
         frames_1TD, _ = model.encoder(batch["mel_BMF"][clip : clip + 1, :, :mels], torch.tensor([mels]))
         padded = torch.zeros(1, -(-frames_1TD.shape[1] // 4) * 4, 32)
         padded[:, : frames_1TD.shape[1]] = frames_1TD
@@ -62,18 +63,33 @@ def test_loss_equals_a_plain_forward_of_transformers_clip_by_clip(model):
             padded.reshape(1, -1, 128) @ model.adapter.widen.weight.T + model.adapter.widen.bias
         )
         audio = hidden @ model.adapter.project.weight.T + model.adapter.project.bias
-        ids = batch["tokens_BL"][clip : clip + 1, :tokens]
+        ids = batch["tokens_RL"][clip : clip + 1, :tokens]
         inputs = torch.cat([audio, causal_lm.get_input_embeddings()(ids)], dim=1)
         labels = torch.full((1, inputs.shape[1]), -100)
-        answered = batch["loss_mask_BL"][clip, :tokens]
+        answered = batch["loss_mask_RL"][clip, :tokens]
         labels[0, audio.shape[1] :][answered] = ids[0][answered]
         mean = causal_lm(inputs_embeds=inputs, labels=labels).loss
-        assert int(losses.token_counts_B[clip]) == int(answered.sum())
-        torch.testing.assert_close(losses.sums_B[clip], mean * answered.sum(), rtol=1e-5, atol=1e-5)
+        assert int(losses.token_counts_R[clip]) == int(answered.sum())
+        torch.testing.assert_close(losses.sums_R[clip], mean * answered.sum(), rtol=1e-5, atol=1e-5)
+
+
+def test_questions_about_one_clip_are_answered_as_if_each_had_the_clip_to_itself(model):
+    """Two rows on the first clip, none on the second, one on the third; and the clips are encoded once."""
+    batch = a_batch()
+    clip_R = torch.tensor([0, 0, 2])
+    apart = model(**batch | {
+        "mel_BMF": batch["mel_BMF"][clip_R], "mel_counts_B": batch["mel_counts_B"][clip_R], "clip_R": torch.arange(3),
+    })  # fmt: skip
+    encoded = []
+    model.encoder.register_forward_hook(lambda _, inputs, __: encoded.append(len(inputs[0])))
+    together = model(**batch | {"clip_R": clip_R})
+    torch.testing.assert_close(together.sums_R, apart.sums_R, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(together.sums_R, model(**batch).sums_R), "which clip a row is about changes nothing"
+    assert encoded == [3, 3]
 
 
 def test_gradient_reaches_every_trained_weight_and_none_of_the_language_model(model):
-    model(**a_batch()).sums_B.sum().backward()
+    model(**a_batch()).sums_R.sum().backward()
     for name, parameter in [*model.encoder.named_parameters(), *model.adapter.named_parameters()]:
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -89,7 +105,7 @@ def test_language_model_is_frozen_by_construction(model):
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for seed in range(3):
         optimizer.zero_grad()
-        model(**a_batch(seed)).sums_B.sum().backward()
+        model(**a_batch(seed)).sums_R.sum().backward()
         optimizer.step()
     assert model.language_model.identity() == before
     # The proof must be able to fail: one changed weight changes the identity.

@@ -187,7 +187,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(recipe, prepared, no
         changed = override(recipe, [f"loop.loss_normalisation={normalisation}", f"loop.micro_batches={micro_batches}"])
         model = build_model(changed, CPU)
         batch = one_batch(changed, prepared, model)
-        assert len({int(count) for count in batch.loss_mask_BL.sum(dim=1)}) > 1
+        assert len({int(count) for count in batch.loss_mask_RL.sum(dim=1)}) > 1
         train_step(model, build_optimizer(model, changed.optimizer), batch, changed, CPU)
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     for other in gradients[1:]:

@@ -1,7 +1,7 @@
 """Encoded audio or an array -> blocks of float32 samples, through libsndfile (and PyAV, in its own file)."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -17,6 +17,8 @@ from uniwhisper.core.errors import AudioError
 _BLOCK_SECONDS = 16
 _BLOCK_VALUES = 1 << 20
 _MOST_CHANNELS = 256
+# Formats in which libsndfile goes to a sample exactly. In MP3 what it finds there depends on where it began.
+_EXACT_SEEK = frozenset(("WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64", "OGG"))
 # libsndfile writes this as the length of a stream that does not state it.
 _UNKNOWN_FRAMES = (1 << 63) - 1
 
@@ -34,6 +36,8 @@ class Decoded:
     """Samples per channel that the header promises; None: it promises nothing."""
     blocks: Iterator[np.ndarray]
     """(samples, channels) float32; valid while the source is open."""
+    seek: Callable[[int], object] | None = None
+    """Go to this sample before the first block is taken; None: this source can only be read from its start."""
 
 
 def block_samples(sample_rate_hz: int, channels: int) -> int:
@@ -183,6 +187,7 @@ def _open_libsndfile(file: BinaryIO, size: int, name: str) -> Iterator[Decoded]:
             seconds=None if unknown else sound.frames / sound.samplerate,
             samples=None if unknown else sound.frames,
             blocks=_libsndfile_blocks(sound, name),
+            seek=sound.seek if not unknown and sound.format in _EXACT_SEEK else None,
         )
 
 

@@ -8,7 +8,7 @@ Samples beyond [-1, 1] in float files are kept.
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from uniwhisper.audio.decode import Decoded, open_array, open_encoded
 from uniwhisper.audio.resample import regroup, resample
 from uniwhisper.audio.truncation import truncated
 from uniwhisper.core.errors import AudioError
-from uniwhisper.core.units import WINDOW_SAMPLES
+from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 AudioSource = str | Path | bytes | tuple[np.ndarray, int]
 """A path, encoded bytes, or (samples, sample_rate_hz): (S,) or (S, channels) of float, int16, int32 or uint8."""
@@ -76,6 +76,41 @@ def read(source: AudioSource, *, name: str | None = None) -> np.ndarray:
     return np.concatenate(list(_blocks(source, _name_of(source, name))))
 
 
+def read_segment(source: AudioSource, *, start_seconds: float, samples: int, name: str | None = None) -> np.ndarray:
+    """Decode a part of `source`: cut at its own sample rate, then resampled, so it does not know what lies around it.
+
+    Args:
+        source: see `AudioSource`. Wav, FLAC, AIFF and Ogg are not decoded before `start_seconds`.
+        start_seconds: where the part begins, >= 0.
+        samples: its length at 16 kHz, >= 1.
+        name: as in `describe`.
+
+    Returns:
+        (S,) float32, mono, 16 kHz, 1 <= S <= samples; shorter only if the source ends before.
+
+    Raises:
+        AudioError: as `read`; or the source ends before `start_seconds`.
+        MissingExtraError: as `read`.
+    """
+    assert start_seconds >= 0 and samples >= 1, f"a segment of {samples} samples from {start_seconds} s"
+    name = _name_of(source, name)
+    with _open(source, name) as decoded:
+        first = round(start_seconds * decoded.sample_rate_hz)
+        count = -(-samples * decoded.sample_rate_hz // SAMPLE_RATE_HZ)
+        if decoded.samples is not None and first >= decoded.samples:
+            raise _ends_before(name, start_seconds, decoded.samples / decoded.sample_rate_hz)
+        if decoded.seek is not None:
+            decoded.seek(first)
+            first = 0
+        # Of a part, the length that the header promises says nothing.
+        part = replace(decoded, samples=None, blocks=_cut(decoded.blocks, first, count))
+        try:
+            wave_S = np.concatenate(list(resample(_checked_mono(part, name), decoded.sample_rate_hz)))
+        except _NoSamplesError:
+            raise _ends_before(name, start_seconds, None) from None
+        return wave_S[:samples]
+
+
 def read_windows(
     source: AudioSource, *, window_samples: int = WINDOW_SAMPLES, name: str | None = None
 ) -> Iterator[np.ndarray]:
@@ -114,6 +149,18 @@ def _checked_mono(decoded: Decoded, name: str) -> Iterator[np.ndarray]:
         raise truncated(name, f"{decoded.samples:,} samples, as its header says", f"{count:,} samples")
     if count == 0:
         raise _no_samples(name)
+
+
+def _cut(blocks: Iterator[np.ndarray], first: int, count: int) -> Iterator[np.ndarray]:
+    """Samples `first` to `first + count` of blocks (samples, channels)."""
+    for block_SC in blocks:
+        part_SC = block_SC[first : first + count]
+        first -= min(first, len(block_SC))
+        count -= len(part_SC)
+        if len(part_SC):
+            yield part_SC
+        if count == 0:
+            return
 
 
 @contextmanager
@@ -177,8 +224,22 @@ def missing(name: str) -> AudioError:
     )
 
 
-def _no_samples(name: str) -> AudioError:
+class _NoSamplesError(AudioError):
+    """Audio of length zero."""
+
+
+def _ends_before(name: str, start_seconds: float, seconds: float | None) -> AudioError:
+    length = "it ends before" if seconds is None else f"it is {seconds:.3f} s long"
     return AudioError(
+        f"{name} has no sound at {start_seconds:.3f} s",
+        expected=f"a recording longer than {start_seconds:.3f} s",
+        got=length,
+        fix="correct the start of the segment, or copy the recording again",
+    )
+
+
+def _no_samples(name: str) -> AudioError:
+    return _NoSamplesError(
         f"{name} holds no samples", expected="at least one sample", got="audio of length zero", fix="leave it out"
     )
 

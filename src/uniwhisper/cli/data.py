@@ -1,12 +1,17 @@
 """`uniwhisper data`: from folders of recordings to a checked training set."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uniwhisper.cli.data_overlap import overlap
+from uniwhisper.cli.data_plan import plan
+
 if TYPE_CHECKING:
-    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.corpora import CorpusDescription
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Prepare and check training data.")
 
@@ -16,55 +21,154 @@ def data() -> None:
     """Prepare and check training data."""
 
 
+app.command()(plan)
+app.command()(overlap)
+
+
 @app.command()
 def prepare(
-    folder: Annotated[Path, typer.Argument(show_default=False, help="Folder with one folder of tars per corpus.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="Folder for manifest.jsonl.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|NAME",
+            show_default=False,
+            help="Folder (or URL) with a folder per corpus; with --root, the name of a published corpus.",
+        ),
     ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help="Folder for manifest.jsonl. [default: prepared/NAME]"),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where the corpus NAME lies, as it was downloaded and unpacked.")
+    ] = None,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="Split to take; may be repeated. [default: those named train…, else all]"),
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad clips out and name them, instead of stopping at the first.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Decode and check every clip of FOLDER/<corpus>/*.tar, and write the manifest that training reads.
+    """Decode and check every clip of a corpus or of a folder of corpora, and write the manifest that training reads.
 
-    A corpus that is not shipped is described by a corpus.json in its folder.
+    A corpus in FOLDER holds tars, a table (metadata.csv, .tsv, .jsonl) with audio, Parquet or Arrow files of a Hugging
+    Face dataset, or Lhotse's manifests or Shar. One that is not shipped is described by a corpus.json in its folder.
+    With --root, NAME is one of the published corpora or of Lhotse's recipes; a wrong name lists them.
 
     Exit status 0: all good. 1: bad clips were left out, the manifest holds the rest. 2: nothing is written.
     """
-    from uniwhisper.cli.output import note, print_json
-    from uniwhisper.data.manifest import MANIFEST_NAME
-    from uniwhisper.data.prepare import prepare as run
+    from uniwhisper.cli.output import clip_progress, note, print_json
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.named import prepare_named
+    from uniwhisper.data.prepare import prepare_folder
 
-    with _progress("checking clips") as progress:
-        manifest = run(folder, output, skip_bad=skip_bad, overwrite=overwrite, progress=progress)
-    path = output / MANIFEST_NAME
-    summary = _summary(manifest)
+    if output is None:
+        if root is None:
+            raise typer.BadParameter("name a folder for the manifest", param_hint="-o")
+        output = Path("prepared") / source
+    with clip_progress("checking clips") as progress:
+        written, notes = (prepare_folder if root is None else partial(prepare_named, source))(
+            source if root is None else root, output, splits=splits, skip_bad=skip_bad, overwrite=overwrite,
+            progress=progress,
+        )  # fmt: skip
+    summary = _summary(written.counts, Manifest.read_corpora(written.path))
     if as_json:
-        print_json({"manifest": str(path), "hash": manifest.hash, "corpora": summary, "skipped": manifest.skipped})
+        facts = {"manifest": str(written.path), "hash": written.hash, "corpora": summary, "notes": notes}
+        print_json({**facts, "skipped": written.skipped})
     else:
         _print_table(summary)
-        typer.echo(f"{path}  {len(manifest.records):,} clips, hash {manifest.hash[:16]}")
-    for line in manifest.skipped:
+        clips = sum(row["clips"] for row in summary)
+        typer.echo(f"{written.path}  {clips:,} clips, hash {written.hash[:16]}")
+    for line in notes:
+        note(line)
+    for line in written.skipped:
         note(f"left out: {line}")
-    if manifest.skipped:
-        note(f"{len(manifest.skipped)} left out of {len(manifest.skipped) + len(manifest.records)}")
+    if written.skipped:
+        clips = sum(row["clips"] for row in summary)
+        note(f"{len(written.skipped)} left out of {len(written.skipped) + clips}")
         raise typer.Exit(1)
 
 
-def _summary(manifest: "Manifest") -> list[dict[str, Any]]:
+@app.command()
+def tasks() -> None:
+    """Print every task with an example, and what augmentation does to its answer: docs/tasks.md."""
+    from uniwhisper.data.tasks_page import tasks_page
+
+    typer.echo(tasks_page(), nl=False)
+
+
+@app.command()
+def merge(
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="PREPARED…", show_default=False, help="Folders written by `prepare`.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="Folder for manifest.jsonl.")
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")] = False,
+) -> None:
+    """Join manifests that were prepared apart into one to train on."""
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.merge import merge as run
+
+    written = run(manifests, output, overwrite=overwrite)
+    summary = _summary(written.counts, Manifest.read_corpora(written.path))
+    _print_table(summary)
+    typer.echo(f"{written.path}  {sum(row['clips'] for row in summary):,} clips, hash {written.hash[:16]}")
+
+
+@app.command()
+def mixture(
+    prepared: Annotated[Path, typer.Argument(show_default=False, help="Folder written by `data prepare`.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe (mini, …) or file.py:function.")] = "mini",
+    steps: Annotated[int, typer.Option(min=1, help="Steps to draw, from the first.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Draw the first steps of a recipe and print what they hold: corpora, tasks, seconds and padding."""
+    from uniwhisper.cli.output import print_json
+    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.mixture import Mixture
+    from uniwhisper.data.mixture_report import mixture_report
+    from uniwhisper.recipes import load_recipe
+
+    loaded = load_recipe(recipe)
+    report = mixture_report(Mixture([Manifest.read(prepared)], loaded.data, loaded.seed), steps)
+    if as_json:
+        print_json(report)
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for name in ("corpora", "tasks"):
+        table = Table(name, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        table.add_column("share", justify="right")
+        for row, share in report[name].items():
+            table.add_row(row, f"{share:.1%}")
+        console.print(table)
+    console.print(
+        f"{steps} steps: {report['clips_per_step']:.0f} clips and {report['questions_per_step']:.0f} questions a step, "
+        f"{report['audio_seconds_per_step']:.0f} s of audio\n"
+        f"padding: {report['audio_padding']:.1%} of audio, {report['text_padding']:.1%} of text, "
+        f"{report['padding']:.1%} of both"
+    )
+
+
+def _summary(counts: Mapping[str, Any], corpora: "Mapping[str, CorpusDescription]") -> list[dict[str, Any]]:
     return [
         {
             "corpus": name,
-            "clips": counts["clips"],
-            "hours": counts["hours"],
-            "domain": manifest.corpora[name].domain,
-            "tasks": list(manifest.corpora[name].tasks),
-            "licence": manifest.corpora[name].licence,
+            "clips": count["clips"],
+            "hours": count["hours"],
+            "domain": corpora[name].domain,
+            "tasks": list(corpora[name].tasks),
+            "licence": corpora[name].licence,
         }
-        for name, counts in manifest.counts.items()
+        for name, count in counts.items()
     ]
 
 
@@ -86,27 +190,3 @@ def _print_table(summary: list[dict[str, Any]]) -> None:
     table.add_section()
     table.add_row("all", f"{clips:,}", f"{hours:.2f}")
     Console().print(table)
-
-
-def _progress(label: str):
-    """A bar on stderr, if that is a terminal; gives a function of (clips done, in all)."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def bar():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        from uniwhisper.cli.output import stderr_console
-
-        console = stderr_console()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(label, total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
-
-    return bar()

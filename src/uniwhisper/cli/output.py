@@ -91,6 +91,18 @@ def audio_progress(label: str) -> Iterator[Callable[[float, float], None]]:
         yield report
 
 
+@contextmanager
+def clip_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr while the block runs, if stderr is a terminal; gives a function of (clips done, in all)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = stderr_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: `4.2 s`, `3:05 min`, `1:02:05 h`."""
     if round(seconds, 1) < 60:

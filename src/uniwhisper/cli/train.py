@@ -1,9 +1,12 @@
 """`uniwhisper train` and `uniwhisper pretrain-lm`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from uniwhisper.data.manifest import Manifest
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; the choice is printed.")]
 
@@ -21,6 +24,13 @@ def train(
         Path | None,
         typer.Option(help="Keep decoded audio here between runs (2 bytes a sample); else decode each draw."),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="Folder of evaluation sets: refuse to train on their clips, and record the comparison."),
+    ] = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Train although clips are also evaluated on; run.json names them.")
+    ] = False,
 ) -> None:
     """Train an encoder through a frozen language model."""
     from rich.console import Console
@@ -36,8 +46,27 @@ def train(
     console = Console(stderr=True)
     chosen = choose_device(device)
     console.print(f"device: {chosen}", highlight=False)
-    model = run(resolved, manifest, output, resume=resume, device=chosen, cache=cache, console=console)
+    overlap = None
+    if evaluation is not None and not resume:  # a resumed run was compared when it began
+        overlap = _compare(manifest, evaluation, cache, allow_overlap=allow_overlap)
+        console.print(f"{overlap['overlapping_training_clips']:,} training clips are also in {evaluation}")
+    model = run(resolved, manifest, output, resume=resume, device=chosen, cache=cache, console=console, overlap=overlap)
     typer.echo(model)
+
+
+def _compare(manifest: "Manifest", evaluation: Path, cache: Path | None, *, allow_overlap: bool) -> dict:
+    """The overlap report for run.json; an error if something overlaps and that is not allowed."""
+    from uniwhisper.cli.output import clip_progress
+    from uniwhisper.data.decoded import decode
+    from uniwhisper.data.overlap import evaluation_archives, find_overlap, refuse_overlap
+
+    archives = evaluation_archives(evaluation)
+    with clip_progress("comparing with the evaluation sets") as progress:
+        reader = decode(manifest, cache, progress=progress) if cache is not None else None
+        report = find_overlap(manifest, archives, reader=reader, progress=progress)
+    if not allow_overlap:
+        refuse_overlap(report)
+    return report.to_json()
 
 
 def pretrain_lm(
@@ -54,17 +83,17 @@ def pretrain_lm(
     """Pretrain a small Qwen3-architecture language model on text, for where none can be downloaded."""
     from rich.console import Console
 
-    from uniwhisper.data.instructions import text_only_pairs
     from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.reading_text import no_reading_text, reading_text
     from uniwhisper.model.device import choose_device
     from uniwhisper.training.pretrain_lm import LanguageModelRecipe
     from uniwhisper.training.pretrain_lm import pretrain_lm as run
 
     files = [file for path in texts for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
-    pairs = [] if data is None else text_only_pairs(Manifest.read(data))
+    reading = no_reading_text() if data is None else reading_text(Manifest.read(data))
     console = Console(stderr=True)
     chosen = choose_device(device)
-    console.print(f"device: {chosen}; {len(files)} text files, {len(pairs):,} instruction pairs", highlight=False)
+    console.print(f"device: {chosen}; {len(files)} text files, {len(reading.questions):,} questions", highlight=False)
     recipe = LanguageModelRecipe(steps=steps, seed=seed)
-    figures = run(files, pairs, output, recipe, device=chosen, overwrite=overwrite, console=console)
+    figures = run(files, reading, output, recipe, device=chosen, overwrite=overwrite, console=console)
     typer.echo(f"{output}: held-out perplexity {figures['held_out_perplexity']:.1f} per token")

@@ -42,6 +42,10 @@ class ManifestError(UserError):
     """A corpus, archive or manifest does not hold what it should."""
 
 
+class AnswerError(UserError):
+    """An answer has not the form, or not a label, of its task."""
+
+
 class RecipeError(UserError):
     """A recipe, one of its fields or a run folder cannot be used."""
 

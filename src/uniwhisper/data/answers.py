@@ -73,9 +73,82 @@ def transpose(name: str, semitones: int) -> str:
     return note_name(note_number(name) + semitones)
 
 
-def join_pair(one: str, other: str) -> str:
-    """The answer for two sounds at once: alphabetical, so that the order says nothing."""
-    return " and ".join(sorted((one, other)))
+_CODE_WORDS = [
+    "apple",
+    "arm",
+    "bag",
+    "ball",
+    "bank",
+    "bed",
+    "bell",
+    "bird",
+    "board",
+    "boat",
+    "book",
+    "bottle",
+    "box",
+    "bread",
+    "bridge",
+    "brush",
+    "cake",
+    "camp",
+    "card",
+    "chair",
+    "church",
+    "clock",
+    "cloud",
+    "coat",
+    "corn",
+    "cup",
+    "desk",
+    "door",
+    "dress",
+    "duck",
+    "eye",
+    "farm",
+    "field",
+    "fire",
+    "fish",
+    "floor",
+    "flower",
+    "foot",
+    "garden",
+    "glass",
+    "gold",
+    "hair",
+    "hand",
+    "hat",
+    "head",
+    "hill",
+    "horse",
+    "house",
+    "ice",
+    "key",
+    "king",
+    "lake",
+    "lamp",
+    "leaf",
+    "letter",
+    "milk",
+    "moon",
+    "nose",
+    "paper",
+    "pen",
+    "river",
+    "road",
+    "roof",
+    "rose",
+]
+
+
+def recording_name(sha256: str) -> str:
+    """Three words made of a recording's content hash: a name that nothing but the recording itself can tell."""
+    number = int(sha256[-12:], 16)
+    words_of_it = []
+    for _ in range(3):
+        number, place = divmod(number, len(_CODE_WORDS))
+        words_of_it.append(_CODE_WORDS[place])
+    return " ".join(words_of_it)
 
 
 CLEANERS: dict[str, Callable[[str], str]] = {

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from uniwhisper.audio.formats import AUDIO_EXTENSIONS
 from uniwhisper.core.errors import ManifestError
@@ -45,22 +45,28 @@ def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = r
         ManifestError: (through the default `on_problem`) not a tar, truncated, a member with `..` or an absolute
             path, a link or device, a clip without its partner, broken JSON, JSON that is no object, a key twice.
     """
+    with path.open("rb") as file:
+        return index_tar(file, path.stat().st_size, f"{path.parent.name}/{path.name}", on_problem=on_problem)
+
+
+def index_tar(
+    file: BinaryIO, length: int, where: str, *, on_problem: Callable[[ManifestError], None] = raise_problem
+) -> list[ArchivedClip]:
+    """As `index_archive`, of an open, seekable tar of `length` bytes that errors call `where`."""
     audio: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, dict[str, Any]] = {}
     refused: set[str] = set()
-    members = _members(path, on_problem)
-    for member, content in members:
-        error = _unsafe(path, member)
+    for member, content, error in tar_members(file, length, where, on_problem):
         key, extension = _split(member.name)
         if error is None and extension != "json" and f".{extension}" not in AUDIO_EXTENSIONS:
             expected = f"`.json` or audio ({' '.join(sorted(AUDIO_EXTENSIONS))})"
-            error = _problem(path, member.name, expected, f"extension {extension!r}", _REPACK)
+            error = _problem(where, member.name, expected, f"extension {extension!r}", _REPACK)
         if error is None and key in (labels if extension == "json" else audio):
             kind = "labels" if extension == "json" else "audio"
-            error = _problem(path, member.name, "each key once", f"a second member with {kind} for {key!r}", _REPACK)
+            error = _problem(where, member.name, "each key once", f"a second member with {kind} for {key!r}", _REPACK)
         if error is None and extension == "json":
             try:
-                labels[key] = _json_object(path, member.name, content)
+                labels[key] = _json_object(where, member.name, content)
             except ManifestError as broken:
                 error = broken
         elif error is None:
@@ -71,7 +77,7 @@ def index_archive(path: Path, *, on_problem: Callable[[ManifestError], None] = r
 
     for key in sorted((audio.keys() ^ labels.keys()) - refused):
         has, lacks = ("audio", f"{key}.json") if key in audio else ("labels", f"{key}.<audio extension>")
-        on_problem(_problem(path, key, f"audio and labels, so also {lacks}", f"only {has}", _REPACK))
+        on_problem(_problem(where, key, f"audio and labels, so also {lacks}", f"only {has}", _REPACK))
     return [
         ArchivedClip(key, audio[key].name, audio[key].offset_data, audio[key].size, labels[key])
         for key in sorted((audio.keys() & labels.keys()) - refused)
@@ -85,41 +91,47 @@ def read_member(path: Path, offset: int, size: int) -> bytes:
         ManifestError: the archive is missing, cannot be read, or ends before the member does.
     """
     expected, fix = f"{size} bytes at {offset}", "put the archive back as it was when it was indexed"
+    where = f"{path.parent.name}/{path.name}"
     try:
         with path.open("rb") as file:
             file.seek(offset)
             content = file.read(size)
     except OSError as error:
-        raise _problem(path, None, expected, error.strerror or str(error), fix) from None
+        raise _problem(where, None, expected, error.strerror or str(error), fix) from None
     if len(content) != size:
-        raise _problem(path, None, expected, f"{len(content)} bytes", fix)
+        raise _problem(where, None, expected, f"{len(content)} bytes", fix)
     return content
 
 
-def _members(path: Path, on_problem: Callable[[ManifestError], None]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """Each member that is no folder, with its content if it is JSON (else b"")."""
+def tar_members(
+    file: BinaryIO, length: int, where: str, on_problem: Callable[[ManifestError], None]
+) -> Iterator[tuple[tarfile.TarInfo, bytes, ManifestError | None]]:
+    """Each member of an open tar that is no folder: its content if it is JSON (else b""), and why it is refused.
+
+    Refused are names that lead outside, links, devices and empty audio. Damage to the tar itself is told to
+    `on_problem` and ends the reading.
+    """
     damaged = "copy or download the archive again; `tar -tf` must list it without an error"
-    length = path.stat().st_size
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if member.offset_data + member.size > length:
                     got = f"the file ends {member.offset_data + member.size - length} bytes before the member does"
-                    on_problem(_problem(path, member.name, f"{member.size} bytes of content", got, damaged))
+                    on_problem(_problem(where, member.name, f"{member.size} bytes of content", got, damaged))
                     return
                 if member.isdir():
                     continue
                 is_json = member.isreg() and member.name.endswith(".json")
-                yield member, archive.extractfile(member).read() if is_json else b""
+                content = archive.extractfile(member).read() if is_json else b""
+                yield member, content, _unsafe(where, member)
             end = archive.offset
     except tarfile.TarError as error:
-        on_problem(_problem(path, None, "a complete, uncompressed tar", str(error), damaged))
+        on_problem(_problem(where, None, "a complete, uncompressed tar", str(error), damaged))
         return
     # A tar cut exactly between two members reads without an error; only the missing end marker gives it away.
-    with path.open("rb") as file:
-        file.seek(max(0, min(end, length - tarfile.BLOCKSIZE)))
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            on_problem(_problem(path, None, "an end-of-archive block of zeros", "the file ends without one", damaged))
+    file.seek(max(0, min(end, length - tarfile.BLOCKSIZE)))
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        on_problem(_problem(where, None, "an end-of-archive block of zeros", "the file ends without one", damaged))
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -129,27 +141,28 @@ def _split(name: str) -> tuple[str, str]:
     return str(pure.with_name(stem)) if stem else name, extension.lower()
 
 
-def _unsafe(path: Path, member: tarfile.TarInfo) -> ManifestError | None:
+def _unsafe(where: str, member: tarfile.TarInfo) -> ManifestError | None:
     pure = PurePosixPath(member.name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in member.name:
-        return _problem(path, member.name, "a relative path that stays inside the archive", "it leads outside", _REPACK)
+        return _problem(
+            where, member.name, "a relative path that stays inside the archive", "it leads outside", _REPACK
+        )
     if not member.isreg() or member.issparse():
-        return _problem(path, member.name, "a plain file", "a link, device or sparse file", _REPACK)
+        return _problem(where, member.name, "a plain file", "a link, device or sparse file", _REPACK)
     if member.name.endswith(".json") or member.size > 0:
         return None
-    return _problem(path, member.name, "encoded audio", "0 bytes", "remove the clip, or put its audio in")
+    return _problem(where, member.name, "encoded audio", "0 bytes", "remove the clip, or put its audio in")
 
 
-def _json_object(path: Path, name: str, content: bytes) -> dict[str, Any]:
+def _json_object(where: str, name: str, content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content.decode())
     except ValueError as error:
-        raise _problem(path, name, "valid JSON in UTF-8", str(error), "mend this member") from None
+        raise _problem(where, name, "valid JSON in UTF-8", str(error), "mend this member") from None
     if not isinstance(value, dict):
-        raise _problem(path, name, "a JSON object {field: value}", type(value).__name__, "mend this member")
+        raise _problem(where, name, "a JSON object {field: value}", type(value).__name__, "mend this member")
     return value
 
 
-def _problem(path: Path, member: str | None, expected: str, got: str, fix: str) -> ManifestError:
-    where = f"{path.parent.name}/{path.name}" + (f": {member}" if member is not None else "")
-    return ManifestError(where, expected=expected, got=got, fix=fix)
+def _problem(where: str, member: str | None, expected: str, got: str, fix: str) -> ManifestError:
+    return ManifestError(where + (f": {member}" if member is not None else ""), expected=expected, got=got, fix=fix)

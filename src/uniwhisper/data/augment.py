@@ -1,25 +1,38 @@
-"""Altering a training clip without making its answer false.
+"""Making a training clip's sound: its recordings put together, its shape, and what colours it without moving an answer.
 
-Every step is a function of (waveform, random stream, config). `tasks.json` says for each task whether a step keeps the
-answer, relabels it (a speed change moves a note) or is forbidden; `augment` obeys. Waveforms are float32 at 16 kHz.
-SpecAugment's masks are drawn here as numbers and applied by training, on its device.
+Every step is a function of (waveform, numbers) or (waveform, random stream, config). `tasks.json` says for each task
+whether a step keeps the answer, relabels it or is forbidden; `reshape.py` and `colour` obey. Waveforms are float32 at
+16 kHz. SpecAugment's masks are drawn here as numbers and applied by training, on its device.
 """
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import soundfile
 import soxr
 
-from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES, mel_count
-from uniwhisper.data.answers import SEMITONES_PER_OCTAVE, transpose
+from uniwhisper.core.units import SAMPLE_RATE_HZ, mel_count
 from uniwhisper.data.config import AugmentConfig
-from uniwhisper.data.tasks import FORBID, RELABEL, Task
+from uniwhisper.data.reshape import Shape
+from uniwhisper.data.tasks import FORBID, Task
 
-_OPTIONAL_STEPS = ("speed", "crop", "silence", "equalizer", "noise", "gain")
+_STEPS = ("equalizer", "room", "band", "codec", "noise", "gain")
 _EQUALIZER_POINTS = 6
 _EQUALIZER_LOWEST_HZ = 50.0
 _EQUALIZER_TAIL_SAMPLES = 160  # zeros that take what the filter smears, so that it does not wrap around
+_ROOM_FALL_DB = 60.0  # reverberation time is defined by this fall (ISO 3382)
+_BAND_OCTAVES = 0.25  # width of the band limit's slope
 _TIME_MASK_SHARE = 10  # no time mask covers more than 1 / this of a clip
+_TELEPHONE_RATE_HZ = 8_000
+# (container, encoding, rate): what `codec` chooses from.
+_CODECS = (
+    ("OGG", "OPUS", SAMPLE_RATE_HZ),
+    ("OGG", "VORBIS", SAMPLE_RATE_HZ),
+    ("WAV", "ULAW", _TELEPHONE_RATE_HZ),
+    ("WAV", "GSM610", _TELEPHONE_RATE_HZ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,103 +45,45 @@ class Masks:
     """(count, 2) int64: first bin and the one after the last."""
 
 
-def augment(
-    wave_S: np.ndarray, task: Task, answer: str, stream: np.random.Generator, config: AugmentConfig
-) -> tuple[np.ndarray, str]:
-    """An altered waveform and the answer that is true of it.
+def join(waves: Sequence[np.ndarray], shifts: Sequence[int], levels_db: Sequence[float]) -> np.ndarray:
+    """Recordings put together: each added from its sample `shifts[i]` on, at `levels_db[i]` over the first one's power.
 
-    Args:
-        wave_S: (S,) float32, 1 <= S <= one window. Not changed in place.
-
-    Returns:
-        waveform: (S',) float32, at least one sample, at most one window.
-        answer: as given, unless a step relabelled it.
+    `waves` are (S,) float32, each at least one sample; the first keeps its level, and a silent one adds nothing. The
+    result ends with the last recording and stays within [-1, 1].
     """
-    # One coin per step, tossed in a fixed order: what a task forbids does not change which other steps happen.
-    tosses = zip(_OPTIONAL_STEPS, stream.random(len(_OPTIONAL_STEPS)), strict=True)
-    wanted = [name for name, toss in tosses if toss < getattr(config, f"{name}_probability")]
-    chosen = [name for name in wanted if task.augment[name] != FORBID]
-    if "speed" in chosen and task.augment["speed"] == RELABEL:
-        wave_S, semitones = change_pitch(wave_S, stream, config)
-        answer = transpose(answer, semitones)
-    elif "speed" in chosen:
-        wave_S = change_speed(wave_S, stream, config)
-    if "crop" in chosen:
-        wave_S = crop(wave_S, stream, config)
-    if "silence" in chosen:
-        wave_S = add_silence(wave_S, stream, config)
-    if "equalizer" in chosen:
-        wave_S = equalize(wave_S, stream, config)
-    if "noise" in chosen:
-        wave_S = add_noise(wave_S, stream, config)
-    if "gain" in chosen:
-        wave_S = wave_S * np.float32(_amplitude(stream.uniform(*config.gain_db_range)))
-    return wave_S, answer
+    joined = np.zeros(max(shift + len(wave) for wave, shift in zip(waves, shifts, strict=True)), dtype=np.float32)
+    power_of_first = power(waves[0])
+    for place, (wave_S, shift, level_db) in enumerate(zip(waves, shifts, levels_db, strict=True)):
+        scale, own = 1.0, power(wave_S)
+        if place > 0 and own > 0 and power_of_first > 0:
+            scale = amplitude(level_db) * (power_of_first / own) ** 0.5
+        joined[shift : shift + len(wave_S)] += np.float32(scale) * wave_S
+    peak = np.abs(joined).max()
+    return joined / peak if peak > 1 and len(waves) > 1 else joined
 
 
-def random_window(wave_S: np.ndarray, max_samples: int, stream: np.random.Generator) -> np.ndarray:
-    """wave_S (S,), or a random part of `max_samples` of it if it is longer; a view, not a copy."""
-    spare = max(0, len(wave_S) - max_samples)
-    first = int(stream.integers(spare + 1))
-    return wave_S[first : first + max_samples]
-
-
-def mix(one_S: np.ndarray, other_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """Both clips at once, the shorter one at a random place in the longer; a silent clip adds nothing.
-
-    one_S and other_S are (S,) float32, each at least one sample; the result is as long as the longer, within [-1, 1].
-    """
-    longer, shorter = (one_S, other_S) if len(one_S) >= len(other_S) else (other_S, one_S)
-    level = _amplitude(stream.uniform(*config.mix_db_range))
-    power_of_longer, power_of_shorter = _power(longer), _power(shorter)
-    if power_of_longer > 0 and power_of_shorter > 0:
-        level *= (power_of_longer / power_of_shorter) ** 0.5
-    first = int(stream.integers(len(longer) - len(shorter) + 1))
-    mixed = longer.copy()
-    mixed[first : first + len(shorter)] += np.float32(level) * shorter
-    peak = np.abs(mixed).max()
-    return mixed / peak if peak > 1 else mixed
-
-
-def change_speed(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """wave_S (S,) float32 faster and higher, or slower and lower, by a factor from the range."""
-    return resample(wave_S, stream.uniform(*config.speed_range))
-
-
-def change_pitch(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> tuple[np.ndarray, int]:
-    """wave_S (S,) float32 moved by whole semitones of the equal temperament, with its speed; and how many semitones.
-
-    The number is 0, and the clip unchanged, where the result would not fit a window.
-    """
-    semitones = int(stream.integers(-config.speed_semitones, config.speed_semitones + 1))
-    factor = 2 ** (semitones / SEMITONES_PER_OCTAVE)
-    changed = resample(wave_S, factor)
-    return (changed, semitones) if changed is not wave_S else (wave_S, 0)
+def apply_shape(wave_S: np.ndarray, shape: Shape) -> np.ndarray:
+    """wave_S (S,) float32 at the shape's rate, cropped and padded: `shape.samples` samples. Not changed in place."""
+    wave_S = resample(wave_S, shape.factor)[shape.crop_first :][: shape.voiced]
+    # The resampler may give a sample less than the length that was planned.
+    return np.pad(wave_S, (shape.before, shape.behind + shape.voiced - len(wave_S)))
 
 
 def resample(wave_S: np.ndarray, factor: float) -> np.ndarray:
-    """Play wave_S (S,) float32 `factor` times as fast: every frequency is multiplied, every duration divided by it.
-
-    The very same array comes back if nothing would change or the result would not fit: longer than a window, or empty.
-    """
-    if factor == 1 or not 1 <= len(wave_S) / factor <= WINDOW_SAMPLES - 1:
+    """Play wave_S (S,) float32 `factor` times as fast: every frequency is multiplied, every duration divided by it."""
+    if factor == 1:
         return wave_S
-    changed = soxr.resample(wave_S, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="MQ")
-    return changed if len(changed) else wave_S
+    return soxr.resample(wave_S, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="MQ")
 
 
-def crop(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """A random part of wave_S (S,)."""
-    kept = int(len(wave_S) * stream.uniform(*config.crop_keep_range))
-    least = int(config.crop_min_seconds * SAMPLE_RATE_HZ)
-    return random_window(wave_S, max(kept, least, 1), stream)
-
-
-def add_silence(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    """Zeros before and behind wave_S (S,), as far as a window has room."""
-    room = (WINDOW_SAMPLES - len(wave_S)) // 2
-    before, after = (stream.random(2) * min(room, config.silence_max_seconds * SAMPLE_RATE_HZ)).astype(int)
-    return np.pad(wave_S, (before, after))
+def colour(wave_S: np.ndarray, tasks: Sequence[Task], stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """wave_S (S,) float32 after the steps that none of `tasks` forbids; as long as before, and not changed in place."""
+    # One coin per step, tossed in a fixed order: what a task forbids does not change which other steps happen.
+    tosses = stream.random(len(_STEPS)) < [getattr(config, f"{name}_probability") for name in _STEPS]
+    for name, toss in zip(_STEPS, tosses, strict=True):
+        if toss and all(task.augment[name] != FORBID for task in tasks):
+            wave_S = COLOURS[name](wave_S, stream, config)
+    return wave_S
 
 
 def equalize(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
@@ -136,13 +91,44 @@ def equalize(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentCon
 
     Decibels are drawn at points even in log frequency, with straight lines between them.
     """
-    size = _fast_length(len(wave_S) + _EQUALIZER_TAIL_SAMPLES)
     points = np.geomspace(_EQUALIZER_LOWEST_HZ, SAMPLE_RATE_HZ / 2, _EQUALIZER_POINTS)
     levels = stream.uniform(-config.equalizer_max_db, config.equalizer_max_db, _EQUALIZER_POINTS)
-    frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
-    decibels = np.interp(np.log(frequencies + 1), np.log(points + 1), levels)
-    spectrum = np.fft.rfft(wave_S, size) * (10 ** (decibels / 20)).astype(np.float32)
-    return np.fft.irfft(spectrum, size)[: len(wave_S)].astype(np.float32)
+    return _filter(wave_S, lambda hertz: np.interp(np.log(hertz + 1), np.log(points + 1), levels))
+
+
+def add_room(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """wave_S (S,) float32 with an echo that dies away: noise falling by 60 dB in the drawn time, at the drawn power."""
+    seconds = stream.uniform(*config.room_seconds_range)
+    level_db = stream.uniform(*config.room_db_range)
+    taps = max(2, round(seconds * SAMPLE_RATE_HZ))
+    fall = 10 ** (-_ROOM_FALL_DB / 20 * np.arange(1, taps + 1) / taps)
+    response = (stream.standard_normal(taps) * fall).astype(np.float32)
+    response *= amplitude(level_db) / np.sqrt(np.sum(response**2))
+    size = _fast_length(len(wave_S) + taps)
+    echo = np.fft.irfft(np.fft.rfft(wave_S, size) * np.fft.rfft(response, size), size)[: len(wave_S)]
+    return (wave_S + np.concatenate([[0], echo[:-1]])).astype(np.float32)
+
+
+def limit_band(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """wave_S (S,) float32 without what is above a frequency; 60 dB down a quarter octave further up."""
+    cut = stream.uniform(*config.band_hz_range)
+    slope = [np.log2(cut), np.log2(cut) + _BAND_OCTAVES]
+    return _filter(wave_S, lambda hertz: np.interp(np.log2(np.maximum(hertz, 1)), slope, [0, -60]))
+
+
+def encode(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:  # noqa: ARG001
+    """wave_S (S,) float32 through a lossy codec: Opus or Vorbis at a low rate, or the telephone's u-law or GSM."""
+    container, encoding, rate = _CODECS[int(stream.integers(len(_CODECS)))]
+    level = float(stream.uniform(0.6, 1.0))  # libsndfile: 0 best, 1 smallest
+    sent = np.clip(wave_S, -1, 1)
+    sent = sent if rate == SAMPLE_RATE_HZ else soxr.resample(sent, SAMPLE_RATE_HZ, rate)
+    file = io.BytesIO()
+    options = {"compression_level": level} if container == "OGG" else {}
+    soundfile.write(file, sent, rate, format=container, subtype=encoding, **options)
+    file.seek(0)
+    heard, _ = soundfile.read(file, dtype="float32")
+    heard = heard if rate == SAMPLE_RATE_HZ else soxr.resample(heard, rate, SAMPLE_RATE_HZ)
+    return np.pad(heard[: len(wave_S)], (0, max(0, len(wave_S) - len(heard))))
 
 
 def add_noise(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
@@ -154,9 +140,25 @@ def add_noise(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentCo
     slope = np.arange(len(spectrum), dtype=np.float32)
     slope[0] = 1
     noise = np.fft.irfft(spectrum * slope ** np.float32(-exponent / 2), size)[: len(wave_S)].astype(np.float32)
-    power = _power(noise)
-    scale = _amplitude(-snr_db) * (_power(wave_S) / power) ** 0.5 if power > 0 else 0
+    own = power(noise)
+    scale = amplitude(-snr_db) * (power(wave_S) / own) ** 0.5 if own > 0 else 0
     return wave_S + np.float32(scale) * noise
+
+
+def change_gain(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """wave_S (S,) float32 louder or softer."""
+    return wave_S * np.float32(amplitude(stream.uniform(*config.gain_db_range)))
+
+
+COLOURS = {
+    "equalizer": equalize,
+    "room": add_room,
+    "band": limit_band,
+    "codec": encode,
+    "noise": add_noise,
+    "gain": change_gain,
+}
+"""Step -> function, in the order they are applied."""
 
 
 def draw_masks(samples: int, mel_bins: int, stream: np.random.Generator, config: AugmentConfig) -> Masks:
@@ -178,16 +180,26 @@ def _ranges(count: int, length: int, widest: int, stream: np.random.Generator) -
     return np.stack([starts, starts + widths], axis=1)
 
 
+def _filter(wave_S: np.ndarray, decibels_at) -> np.ndarray:
+    """wave_S (S,) float32 with the gain, in decibels, that `decibels_at` gives for frequencies in hertz."""
+    size = _fast_length(len(wave_S) + _EQUALIZER_TAIL_SAMPLES)
+    decibels = decibels_at(np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ))
+    spectrum = np.fft.rfft(wave_S, size) * (10 ** (decibels / 20)).astype(np.float32)
+    return np.fft.irfft(spectrum, size)[: len(wave_S)].astype(np.float32)
+
+
 def _fast_length(samples: int) -> int:
     """A length >= samples, at most a quarter more, that Fourier transforms quickly: m * 2**k with 8 <= m <= 16."""
-    power = max(0, (samples - 1).bit_length() - 4)
-    candidates = (factor << power for factor in (8, 9, 10, 12, 15, 16))
+    exponent = max(0, (samples - 1).bit_length() - 4)
+    candidates = (factor << exponent for factor in (8, 9, 10, 12, 15, 16))
     return next(size for size in candidates if size >= samples)
 
 
-def _power(wave_S: np.ndarray) -> float:
+def power(wave_S: np.ndarray) -> float:
+    """Mean square of wave_S (S,) float32."""
     return float(np.dot(wave_S, wave_S)) / len(wave_S)
 
 
-def _amplitude(decibels: float) -> float:
+def amplitude(decibels: float) -> float:
+    """Factor on samples of a level in decibels."""
     return 10 ** (decibels / 20)

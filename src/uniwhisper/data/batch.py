@@ -15,38 +15,45 @@ from uniwhisper.data.tokens import TextTokens
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One clip with its question, ready to be padded."""
+    """One clip with its questions, ready to be padded."""
 
     id: str
     domain: str
-    task: str
     wave_S: np.ndarray
     """(S,) float32 at 16 kHz."""
-    text: TextTokens
+    tasks: tuple[str, ...]
+    """Task of each question."""
+    texts: tuple[TextTokens, ...]
+    """Tokens of each question and its answer."""
     masks: Masks
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips with their questions."""
+    """Clips (B), and the questions about them as rows of text (R), which follow the order of their clips."""
 
     wave_BS: Tensor
     """float32 at 16 kHz, zeros on the right."""
     sample_counts_B: Tensor
     """int64, at least 1."""
-    tokens_BL: Tensor
+    clip_R: Tensor
+    """int64: which clip each row of text is about; never falls."""
+    tokens_RL: Tensor
     """int64: instruction, answer, end; padded on the right with 0, which is a real token: only the counts tell."""
-    token_counts_B: Tensor
+    token_counts_R: Tensor
     """int64."""
-    loss_mask_BL: Tensor
+    loss_mask_RL: Tensor
     """bool, True on the answer and the end."""
     time_masks_BK2: Tensor
     """int64, [first, one after the last) mel of each SpecAugment mask; equal numbers: no mask."""
     frequency_masks_BK2: Tensor
     """int64, the same for mel bins."""
     ids: list[str]
+    """Of each row of text: its clip's."""
     domains: list[str]
+    """Of each row of text."""
     tasks: list[str]
+    """Of each row of text."""
 
     @property
     def audio_seconds(self) -> float:
@@ -54,7 +61,8 @@ class Batch:
         return int(self.sample_counts_B.sum()) / SAMPLE_RATE_HZ
 
     def __len__(self) -> int:
-        return len(self.ids)
+        """Clips."""
+        return len(self.sample_counts_B)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch on a device."""
@@ -72,27 +80,30 @@ class Batch:
 
     def _slice(self, first: int, last: int) -> "Batch":
         samples = int(self.sample_counts_B[first:last].max())
-        length = int(self.token_counts_B[first:last].max())
+        begin, end = (int((self.clip_R < clip).sum()) for clip in (first, last))
+        length = int(self.token_counts_R[begin:end].max())
         return Batch(
             wave_BS=self.wave_BS[first:last, :samples],
             sample_counts_B=self.sample_counts_B[first:last],
-            tokens_BL=self.tokens_BL[first:last, :length],
-            token_counts_B=self.token_counts_B[first:last],
-            loss_mask_BL=self.loss_mask_BL[first:last, :length],
+            clip_R=self.clip_R[begin:end] - first,
+            tokens_RL=self.tokens_RL[begin:end, :length],
+            token_counts_R=self.token_counts_R[begin:end],
+            loss_mask_RL=self.loss_mask_RL[begin:end, :length],
             time_masks_BK2=self.time_masks_BK2[first:last],
             frequency_masks_BK2=self.frequency_masks_BK2[first:last],
-            ids=self.ids[first:last],
-            domains=self.domains[first:last],
-            tasks=self.tasks[first:last],
+            ids=self.ids[begin:end],
+            domains=self.domains[begin:end],
+            tasks=self.tasks[begin:end],
         )
 
 
 _TENSORS = (
     "wave_BS",
     "sample_counts_B",
-    "tokens_BL",
-    "token_counts_B",
-    "loss_mask_BL",
+    "clip_R",
+    "tokens_RL",
+    "token_counts_R",
+    "loss_mask_RL",
     "time_masks_BK2",
     "frequency_masks_BK2",
 )
@@ -101,17 +112,20 @@ _TENSORS = (
 def collate(examples: Sequence[Example]) -> Batch:
     """Pad examples into one batch, in their order."""
     assert examples, "a batch has at least one example"
+    rows = [(clip, example, row) for clip, example in enumerate(examples) for row in range(len(example.texts))]
+    texts = [example.texts[row] for _, example, row in rows]
     return Batch(
         wave_BS=_padded([example.wave_S for example in examples], torch.float32),
         sample_counts_B=torch.tensor([len(example.wave_S) for example in examples]),
-        tokens_BL=_padded([example.text.ids for example in examples], torch.int64),
-        token_counts_B=torch.tensor([len(example.text.ids) for example in examples]),
-        loss_mask_BL=_padded([example.text.loss_mask for example in examples], torch.bool),
+        clip_R=torch.tensor([clip for clip, _, _ in rows]),
+        tokens_RL=_padded([text.ids for text in texts], torch.int64),
+        token_counts_R=torch.tensor([len(text.ids) for text in texts]),
+        loss_mask_RL=_padded([text.loss_mask for text in texts], torch.bool),
         time_masks_BK2=_padded([example.masks.time_mels for example in examples], torch.int64),
         frequency_masks_BK2=_padded([example.masks.frequency_bins for example in examples], torch.int64),
-        ids=[example.id for example in examples],
-        domains=[example.domain for example in examples],
-        tasks=[example.task for example in examples],
+        ids=[example.id for _, example, _ in rows],
+        domains=[example.domain for _, example, _ in rows],
+        tasks=[example.tasks[row] for _, example, row in rows],
     )
 
 

@@ -20,9 +20,9 @@ class AugmentConfig:
 
     speed_probability: float = 0.3
     speed_range: tuple[float, float] = (0.9, 1.1)
-    """Playback rate, pitch included. For tasks that name the pitch, semitones are drawn instead."""
+    """Playback rate, pitch included. Where a task forbids `speed` but not `pitch`, semitones are drawn instead."""
     speed_semitones: int = 3
-    """Largest shift, up or down, of a task that relabels the pitch."""
+    """Largest shift, up or down, in whole semitones."""
     crop_probability: float = 0.3
     crop_keep_range: tuple[float, float] = (0.6, 1.0)
     """Fraction of the clip that stays."""
@@ -41,8 +41,23 @@ class AugmentConfig:
     """Noise power falls as 1/f**e, e uniform from 0 (white) to this (2: brown)."""
     gain_probability: float = 0.5
     gain_db_range: tuple[float, float] = (-12.0, 6.0)
+    room_probability: float = 0.0
+    """Echo of a room."""
+    room_seconds_range: tuple[float, float] = (0.1, 0.6)
+    """Time in which the echo falls by 60 dB."""
+    room_db_range: tuple[float, float] = (-15.0, 0.0)
+    """Power of the echo over that of the direct sound."""
+    background_probability: float = 0.0
+    """Another recording, quieter, behind the clip; allowed where noise is. Only for audio resident on a device."""
+    background_db_range: tuple[float, float] = (-20.0, -6.0)
+    """Power of the background over that of the clip, both where they sound."""
+    band_probability: float = 0.0
+    """Cut of everything above a frequency, as narrow-band recordings have it."""
+    band_hz_range: tuple[float, float] = (2500.0, 7500.0)
+    codec_probability: float = 0.0
+    """Encoding with loss (Opus, Vorbis, telephone), and decoding again. Not for audio resident on a device."""
     mix_db_range: tuple[float, float] = (-6.0, 6.0)
-    """Level of the second clip of a mixture over the first, after both were brought to equal power."""
+    """Level of each further clip over the first, after all were brought to equal power."""
     time_masks: int = 2
     """Most time masks per clip; the number is uniform from 0. SpecAugment: Park et al., 2019."""
     time_mask_max_mels: int = 30
@@ -53,10 +68,24 @@ class AugmentConfig:
     """Widest frequency mask."""
 
     def __post_init__(self) -> None:
-        for name in ("speed", "crop", "silence", "equalizer", "noise", "gain"):
+        for name in (
+            "speed",
+            "crop",
+            "silence",
+            "equalizer",
+            "room",
+            "band",
+            "codec",
+            "noise",
+            "gain",
+            "background",
+        ):
             value = getattr(self, f"{name}_probability")
             _require(_number(value) and 0 <= value <= 1, f"augment.{name}_probability", "from 0 to 1", value)
-        for name in ("speed_range", "crop_keep_range", "noise_snr_db_range", "gain_db_range", "mix_db_range"):
+        for name in (
+            "speed_range", "crop_keep_range", "noise_snr_db_range", "gain_db_range", "mix_db_range",
+            "room_seconds_range", "room_db_range", "band_hz_range", "background_db_range",
+        ):  # fmt: skip
             value = getattr(self, name)
             _require(_interval(value), f"augment.{name}", "two numbers, low <= high", value)
         _require(
@@ -77,30 +106,50 @@ class AugmentConfig:
 class DataConfig:
     """Which clips a step draws and what is done to them."""
 
-    clips_per_step: int
-    """Clips of one optimizer step, over all ranks and micro-batches."""
+    clips_per_step: int | None = None
+    """Clips of one optimizer step, over all ranks and micro-batches; None: as many as `seconds_per_step` allows."""
+    seconds_per_step: float | None = None
+    """Most seconds of a step, padding included, where a text token counts as long as an audio token; None: no limit,
+    but `clips_per_step`."""
+    questions_per_clip: int = 1
+    """Most questions asked about one encoded clip; a clip that can answer fewer is asked fewer."""
     domain_weights: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(DOMAINS, 1.0))
     """Relative probability of each domain; domains with weight 0 or not named are not drawn."""
     corpus_temperature: float = 0.5
     """A corpus is drawn in proportion to clips ** temperature within its domain: 1 as it lies, 0 all alike."""
+    corpus_weights: Mapping[str, float] = field(default_factory=dict)
+    """Factors on a corpus's share of its domain; 1 for corpora not named, 0 leaves one out."""
     max_seconds: float = 12.0
     """Longer clips are cropped at random, or not used for tasks that forbid cropping."""
     group_steps: int = 16
     """Steps whose clips are drawn together and sorted by length, so that little is padded."""
     holdout_folds: int | None = HOLDOUT_FOLDS
     """Clips of content fold 0 of this many are kept for validation; None: all are trained on."""
+    name_recordings: bool = False
+    """Ask for each clip's name, three words made of its content hash: telling recordings apart, whatever was done to
+    them, as one more question."""
     mel_bins: int = 80
     """Height of the spectrogram that frequency masks are drawn for."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        for name in ("clips_per_step", "group_steps", "mel_bins"):
+        one = (self.clips_per_step is None) != (self.seconds_per_step is None)
+        got = (self.clips_per_step, self.seconds_per_step)
+        _require(one, "clips_per_step", "either clips_per_step or seconds_per_step, the other None", got)
+        if self.seconds_per_step is not None:
+            good = _number(self.seconds_per_step) and self.seconds_per_step > 0
+            _require(good, "seconds_per_step", "a number > 0", self.seconds_per_step)
+        counts = ("clips_per_step",) if self.clips_per_step is not None else ()
+        for name in (*counts, "questions_per_clip", "group_steps", "mel_bins"):
             _require(_count(getattr(self, name), 1), name, "a whole number >= 1", getattr(self, name))
         weights = self.domain_weights
         good = isinstance(weights, Mapping) and set(weights) <= set(DOMAINS)
         _require(good, "domain_weights", f"weights of {DOMAINS} only", weights)
         good = all(_number(weight) and weight >= 0 for weight in weights.values()) and any(weights.values())
         _require(good, "domain_weights", "weights >= 0, one above 0", weights)
+        factors = self.corpus_weights
+        good = isinstance(factors, Mapping) and all(_number(factor) and factor >= 0 for factor in factors.values())
+        _require(good, "corpus_weights", "an object {corpus: factor >= 0}", factors)
         good = _number(self.corpus_temperature) and 0 <= self.corpus_temperature <= 1
         _require(good, "corpus_temperature", "from 0 to 1", self.corpus_temperature)
         good = _number(self.max_seconds) and 1 / SAMPLE_RATE_HZ <= self.max_seconds <= WINDOW_SECONDS
@@ -136,6 +185,10 @@ NO_AUGMENTATION = AugmentConfig(
     equalizer_probability=0,
     noise_probability=0,
     gain_probability=0,
+    room_probability=0,
+    band_probability=0,
+    background_probability=0,
+    codec_probability=0,
     time_masks=0,
     frequency_masks=0,
 )

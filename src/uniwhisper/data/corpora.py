@@ -8,18 +8,24 @@ A rule turns a field into an answer: `field` (or `constant`), then `exclude` (cl
 have no answer; the value says why), `clean` (a function of answers.py), `values` (old -> new), `ranges` (upper bound
 of a number -> word). `values` and `ranges` may be the name of a shared map of `corpora.json`. A field that is absent
 or null gives no answer.
+
+The field holds what the task's kind of answer is made of (answer_formats.py): a label, a list of labels, a number, a
+list of [start, end, label] in seconds; `clean` and `values` then apply to each label. An intent's field holds its name,
+and `slots` (slot -> field) says where its details are.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from uniwhisper.core.errors import ManifestError
+from uniwhisper.core.errors import AnswerError, ManifestError
+from uniwhisper.data.answer_formats import Value, canonical
 from uniwhisper.data.answers import CLEANERS
-from uniwhisper.data.tasks import simple_tasks
+from uniwhisper.data.tasks import Task, all_tasks, simple_tasks
 
 DOMAINS = ("speech", "sound", "music")
 _DESCRIPTION_KEYS = {"domain", "licence", "tasks", "unused"}
@@ -40,13 +46,14 @@ class CorpusDescription:
     def as_json(self) -> dict[str, Any]:
         return {"domain": self.domain, "licence": self.licence, "tasks": self.tasks, "unused": self.unused}
 
-    def answers(self, record_id: str, fields: Mapping[str, Any]) -> dict[str, str]:
-        """Task -> answer, for the tasks that this clip can answer.
+    def answers(self, record_id: str, fields: Mapping[str, Any]) -> dict[str, Value]:
+        """Task -> answer as a value, for the tasks that this clip can answer.
 
         Raises:
             ManifestError: a label that the rule does not know, or that leaves an empty answer.
         """
-        found = {task: _answer(rule, fields, f"{record_id}, task {task}") for task, rule in self.tasks.items()}
+        tasks = all_tasks()
+        found = {name: _answer(tasks[name], rule, fields, record_id) for name, rule in self.tasks.items()}
         return {task: answer for task, answer in found.items() if answer is not None}
 
 
@@ -113,6 +120,7 @@ _RULE_PARTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "clean": (lambda value: _is_text(value) and value in CLEANERS, f"a cleaner from {list(CLEANERS)}"),
     "values": (lambda value: _is_map(value, _is_text), f"an object {{label: answer}}, {_SHARED}"),
+    "slots": (lambda value: _is_map(value, _is_text), "an object {slot: the name of a field}"),
     "ranges": (
         lambda value: _is_map(value, _is_bound) and value != {},
         f"an object {{word: upper bound, or null for none}}, {_SHARED}",
@@ -121,15 +129,47 @@ _RULE_PARTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """What a rule may hold: key -> (is this value good, what it should be)."""
 
 
-def _answer(rule: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> str | None:
+def _answer(task: Task, rule: Mapping[str, Any], fields: Mapping[str, Any], record_id: str) -> Value | None:
+    where = f"{record_id}, task {task.name}"
     for name, excluded in rule.get("exclude", {}).items():
         if str(fields.get(name)) in excluded:
             return None
     raw = rule["constant"] if "constant" in rule else fields.get(rule["field"])
     if raw is None:
         return None
-    if "ranges" in rule:
-        return _in_range(rule["ranges"], raw, where)
+
+    def label(part: Any) -> str:
+        return _label(rule, part, where)
+
+    lists = isinstance(raw, list)
+    if task.answer in ("labels", "sequence"):
+        value = [label(part) for part in raw] if lists else [label(raw)]
+    elif task.answer in ("events", "notes") and lists:
+        value = [[*part[:2], *map(label, part[2:])] if isinstance(part, list) else part for part in raw]
+    elif task.answer == "intent":
+        slots = {slot: fields.get(field) for slot, field in rule.get("slots", {}).items()}
+        value = [label(raw), {slot: str(filler) for slot, filler in slots.items() if filler not in (None, "", "none")}]
+    elif "ranges" in rule:
+        value = _in_range(rule["ranges"], raw, where)
+    elif task.answer in ("number", "tempo"):
+        value = _number(raw)
+    else:
+        value = raw if task.answer in ("yes_no", "events", "notes") else label(raw)
+    try:
+        return canonical(task, value)
+    except AnswerError as error:
+        raise _unknown(where, error.expected, error.got) from None
+
+
+def _number(raw: Any) -> Any:
+    """Numbers that a table holds as text become numbers; what is none stays, to be refused by name."""
+    try:
+        return float(raw) if isinstance(raw, str) else raw
+    except ValueError:
+        return raw
+
+
+def _label(rule: Mapping[str, Any], raw: Any, where: str) -> str:
     try:
         text = CLEANERS[rule.get("clean", "text")](str(raw))
     except ValueError as error:
@@ -146,7 +186,8 @@ def _answer(rule: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> s
 def _in_range(ranges: Mapping[str, int | None], raw: Any, where: str) -> str:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or raw < 0:
         raise _unknown(where, "a number >= 0", repr(raw))
-    for word, upper in ranges.items():
+    # By bound, not in the order written: a manifest's JSON has sorted keys.
+    for word, upper in sorted(ranges.items(), key=lambda item: math.inf if item[1] is None else item[1]):
         if upper is None or raw <= upper:
             return word
     raise _unknown(where, f"at most {max(ranges.values())}", repr(raw))

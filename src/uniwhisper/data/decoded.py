@@ -14,12 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
-from uniwhisper.audio.load import read
+from uniwhisper.audio.load import read, read_segment
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import layer_identity
 from uniwhisper.data.manifest import Manifest, Record
 from uniwhisper.data.parallel import Progress, in_threads
+from uniwhisper.data.storage import Store, is_url
 
 _FULL_SCALE = 32767
 _PREPARE_AGAIN = "run `uniwhisper data prepare FOLDER -o OUT --overwrite`, then train again"
@@ -49,10 +50,24 @@ class EncodedReader:
         Raises:
             ManifestError: the archive is not what it was when the manifest was written.
         """
+        if record.start_seconds is not None:
+            return self._read_segment(record)
         content = self._manifest.audio_bytes(record)
         if hashlib.sha256(content).hexdigest() != record.sha256:
             raise _changed(record, f"bytes with sha256 {record.sha256[:12]}…", "other bytes")
         wave_S = read(content, name=record.id)
+        if len(wave_S) != record.samples:
+            raise _changed(record, f"{record.samples} samples", f"{len(wave_S)} after decoding")
+        return from_int16(to_int16(wave_S))
+
+    def _read_segment(self, record: Record) -> np.ndarray:
+        # Hashing an hour for each of its sentences would cost more than decoding them: the file's size has to do.
+        store = Store(self._manifest.root)
+        own_file = record.offset == 0 and record.column is None and not is_url(self._manifest.root)
+        if own_file and store.exists(record.archive) and store.size(record.archive) != record.size:
+            raise _changed(record, f"{record.size} bytes", f"{store.size(record.archive)}")
+        source = Path(store.path(record.archive)) if own_file else self._manifest.audio_bytes(record)
+        wave_S = read_segment(source, start_seconds=record.start_seconds, samples=record.samples, name=record.id)
         if len(wave_S) != record.samples:
             raise _changed(record, f"{record.samples} samples", f"{len(wave_S)} after decoding")
         return from_int16(to_int16(wave_S))
@@ -65,13 +80,14 @@ class DecodedReader:
         self._manifest, self._path = manifest, path
         starts = accumulate((record.samples for record in manifest.records), initial=0)
         self._starts = dict(zip((record.id for record in manifest.records), starts, strict=False))
-        self._samples = np.memmap(path, dtype=np.int16, mode="r")
+        self.samples = np.memmap(path, dtype=np.int16, mode="r")
+        """Every clip's 16-bit samples, one after the other in the order of the records."""
         total = sum(record.samples for record in manifest.records)
-        if len(self._samples) != total:
+        if len(self.samples) != total:
             raise ManifestError(
                 f"the decoded audio {path} does not fit its manifest",
                 expected=f"{total} samples",
-                got=f"{len(self._samples)}",
+                got=f"{len(self.samples)}",
                 fix="delete the file; it is made again",
             )
 
@@ -82,7 +98,7 @@ class DecodedReader:
     def read(self, record: Record) -> np.ndarray:
         """(samples,) float32 at 16 kHz."""
         start = self._starts[record.id]
-        return from_int16(self._samples[start : start + record.samples])
+        return from_int16(self.samples[start : start + record.samples])
 
 
 def decode(

@@ -4,6 +4,7 @@ The dataset is indexed by step, so torch's loader hands steps to workers and giv
 starts at its step without skipping through the earlier ones. Each rank reads only the clips of its own share.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +13,17 @@ import numpy as np
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
-from uniwhisper.core.errors import UserError
+from uniwhisper.core.errors import RecipeError, UserError
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.data.augment import augment, draw_masks, mix, random_window
+from uniwhisper.data.augment import apply_shape, colour, draw_masks, join
 from uniwhisper.data.batch import Batch, Example, collate
 from uniwhisper.data.config import NO_AUGMENTATION, AugmentConfig, DataConfig
 from uniwhisper.data.decoded import ClipReader, EncodedReader, decode
+from uniwhisper.data.draws import Draw
 from uniwhisper.data.manifest import Manifest
-from uniwhisper.data.mixture import Clip, Draw, Mixture
+from uniwhisper.data.mixture import Mixture
 from uniwhisper.data.parallel import usable_cores
-from uniwhisper.data.tasks import FORBID, RELABEL, all_tasks
+from uniwhisper.data.tasks import FORBID
 from uniwhisper.data.tokens import Tokenizer, build
 
 __all__ = ["AugmentConfig", "DataConfig", "StepBatches", "held_out_batches", "step_batches"]
@@ -40,13 +42,15 @@ class StepDataset(Dataset):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        assert 0 <= rank < world <= mixture.config.clips_per_step, f"rank {rank} of {world}: no clip for some rank"
+        assert 0 <= rank < world, f"rank {rank} of {world}"
         self._mixture, self._readers, self._tokenizer = mixture, readers, tokenizer
         self._rank, self._world = rank, world
 
     def __getitem__(self, step: int) -> Batch | UserError:
         draws = self._mixture.step(step)
         try:
+            if len(draws) < self._world:
+                raise too_few_clips(step, len(draws), self._world)
             return collate(
                 [self._example(step, slot, draws[slot]) for slot in range(self._rank, len(draws), self._world)]
             )
@@ -55,23 +59,37 @@ class StepDataset(Dataset):
             return error
 
     def _example(self, step: int, slot: int, draw: Draw) -> Example:
-        config = self._mixture.config
         stream = self._mixture.streams.stream("augment", step, slot)
-        task = all_tasks()[draw.question.task]
-        wave_S = self._window(draw.clip, stream)
-        if draw.partner is not None:
-            assert task.augment["mix"] == RELABEL, f"{task.name} was drawn for a mixture"
-            wave_S = mix(wave_S, self._window(draw.partner, stream), stream, config.augment)
-        wave_S, answer = augment(wave_S, task, draw.question.answer, stream, config.augment)
-        question = replace(draw.question, answer=answer)
-        masking = config.augment if task.augment["mask"] != FORBID else NO_AUGMENTATION
-        masks = draw_masks(len(wave_S), config.mel_bins, stream, masking)
-        text = build(self._tokenizer, question.instruction, question.answer)
-        return Example(draw.id, draw.clip.record.domain, question.task, wave_S, text, masks)
+        return make_example(draw, self._readers, self._tokenizer, stream, self._mixture.config)
 
-    def _window(self, clip: Clip, stream: np.random.Generator) -> np.ndarray:
-        wave_S = self._readers[clip.source].read(clip.record)
-        return random_window(wave_S, int(self._mixture.config.max_seconds * SAMPLE_RATE_HZ), stream)
+
+def too_few_clips(step: int, clips: int, world: int) -> RecipeError:
+    """The error for a step that leaves a rank without a clip."""
+    return RecipeError(
+        f"step {step} has fewer clips than there are ranks",
+        expected=f"at least {world} clips",
+        got=str(clips),
+        fix="raise data.clips_per_step or data.seconds_per_step",
+    )
+
+
+def make_example(
+    draw: Draw, readers: Sequence[ClipReader], tokenizer: Tokenizer, stream: np.random.Generator, config: DataConfig
+) -> Example:
+    """Carry out a draw: read its recordings, put them together, shape and colour the sound, tokenise the questions."""
+    waves = [readers[part.clip.source].read(part.clip.record)[part.first :][: part.length] for part in draw.parts]
+    wave_S = join(waves, [part.shift for part in draw.parts], [part.level_db for part in draw.parts])
+    wave_S = colour(apply_shape(wave_S, draw.shape), draw.tasks, stream, config.augment)
+    masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
+    masks = draw_masks(len(wave_S), config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
+    return Example(
+        id=draw.id,
+        domain=draw.domain,
+        wave_S=wave_S,
+        tasks=tuple(question.task for question in draw.questions),
+        texts=tuple(build(tokenizer, question.instruction, question.answer) for question in draw.questions),
+        masks=masks,
+    )
 
 
 @dataclass(frozen=True)
@@ -158,22 +176,18 @@ def held_out_batches(
     """
     sources = [manifests] if isinstance(manifests, Manifest) else list(manifests)
     mixture = Mixture(sources, replace(config, augment=NO_AUGMENTATION), seed=0)
-    readers = _readers(sources, cache)
-    most = int(config.max_seconds * SAMPLE_RATE_HZ)
-    draws = mixture.held_out_draws()
-    for first in range(0, len(draws), config.clips_per_step):
-        yield collate(
-            [_plain_example(draw, readers, tokenizer, most) for draw in draws[first : first + config.clips_per_step]]
-        )
-
-
-def _plain_example(draw: Draw, readers: Sequence[ClipReader], tokenizer: Tokenizer, most: int) -> Example:
-    clip = draw.clip
-    text = build(tokenizer, draw.question.instruction, draw.question.answer)
-    wave_S = readers[clip.source].read(clip.record)[:most]
-    stream = np.random.default_rng(0)
-    masks = draw_masks(len(wave_S), 1, stream, NO_AUGMENTATION)
-    return Example(clip.record.id, clip.record.domain, draw.question.task, wave_S, text, masks)
+    readers, plain = _readers(sources, cache), replace(config, augment=NO_AUGMENTATION)
+    nothing = np.random.default_rng(0)
+    waiting: list[Example] = []
+    seconds = 0.0
+    for draw in mixture.held_out_draws():
+        waiting.append(make_example(draw, readers, tokenizer, nothing, plain))
+        seconds += draw.samples / SAMPLE_RATE_HZ
+        if len(waiting) == config.clips_per_step or seconds >= (config.seconds_per_step or math.inf):
+            yield collate(waiting)
+            waiting, seconds = [], 0.0
+    if waiting:
+        yield collate(waiting)
 
 
 def _readers(manifests: Sequence[Manifest], cache: Path | None) -> list[ClipReader]:

@@ -6,21 +6,21 @@ files lie, not when or in what order they were found. Everything that is drawn i
 """
 
 import json
-import os
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from uniwhisper.core.errors import ManifestError
-from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.data.archive import read_member
 from uniwhisper.data.corpora import CorpusDescription, parse_description
+from uniwhisper.data.sources.parquet_cells import read as read_cell
+from uniwhisper.data.storage import Root, Store, is_inside, is_url
 
 FORMAT = "uniwhisper-manifest"
 VERSION = 1
@@ -38,17 +38,22 @@ class Record:
     domain: str
     """speech, sound or music."""
     archive: str
-    """Path of the tar, relative to the manifest's root, with forward slashes."""
+    """File that holds the encoded audio: a tar, a table, or the recording itself. Relative to the manifest's root, with
+    forward slashes."""
     offset: int
-    """First byte of the encoded audio in the tar."""
+    """First byte of the encoded audio in that file; with `column`, the row."""
     size: int
     """Bytes of encoded audio."""
     samples: int
     """Length after decoding, mono at 16 kHz; measured, not declared."""
     sha256: str
-    """Of the encoded audio."""
+    """Of the encoded audio; for a segment of the whole recording, so that its segments stay in one fold."""
     fields: dict[str, Any] = field(hash=False)
     """The labels as the corpus gives them."""
+    column: str | None = None
+    """The audio is a cell of this column of a Parquet file. None: it lies in the file as it is."""
+    start_seconds: float | None = None
+    """The clip is a segment that begins here in the encoded audio. None: it is all of it."""
 
     @property
     def seconds(self) -> float:
@@ -56,10 +61,14 @@ class Record:
 
     def line(self) -> str:
         """Canonical JSON, without the line break."""
-        return _canonical({name: getattr(self, name) for name in _FIELD_TYPES})
+        optional = {name: value for name in _OPTIONAL_TYPES if (value := getattr(self, name)) is not None}
+        return canonical({**{name: getattr(self, name) for name in _FIELD_TYPES}, **optional})
 
 
-_FIELD_TYPES: dict[str, type] = {f.name: getattr(f.type, "__origin__", f.type) for f in fields(Record)}
+_OPTIONAL_TYPES: dict[str, type] = {"column": str, "start_seconds": float}
+_FIELD_TYPES: dict[str, type] = {
+    f.name: getattr(f.type, "__origin__", f.type) for f in fields(Record) if f.name not in _OPTIONAL_TYPES
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,8 @@ class Manifest:
 
     records: tuple[Record, ...]
     corpora: Mapping[str, CorpusDescription]
-    root: Path
+    root: Root
+    """Folder or URL."""
     skipped: tuple[str, ...] = ()
     """One line for each clip that was left out because it was bad."""
 
@@ -81,7 +91,7 @@ class Manifest:
         cls,
         records: Iterable[Record],
         corpora: Mapping[str, CorpusDescription],
-        root: Path,
+        root: Root,
         skipped: Sequence[str] = (),
     ) -> "Manifest":
         """A manifest of records in any order.
@@ -96,7 +106,7 @@ class Manifest:
         return cls(tuple(ordered), dict(corpora), root, tuple(skipped))
 
     @classmethod
-    def read(cls, path: Path, *, root: Path | None = None) -> "Manifest":
+    def read(cls, path: Path, *, root: Root | None = None) -> "Manifest":
         """Read and check a manifest.
 
         Args:
@@ -130,7 +140,8 @@ class Manifest:
         for number, record in enumerate(records, start=2):
             if record.corpus not in corpora:
                 raise _bad_line(path, number, f"one of the corpora {sorted(corpora)}", f"corpus {record.corpus!r}")
-        manifest = cls(records, corpora, root or path.parent / header["root"], tuple(header["skipped"]))
+        written = header["root"] if is_url(header["root"]) else path.parent / header["root"]
+        manifest = cls(records, corpora, root or written, tuple(header["skipped"]))
         if manifest.hash != header["hash"]:
             raise ManifestError(
                 f"{path} was changed after it was written",
@@ -140,54 +151,73 @@ class Manifest:
             )
         return manifest
 
+    @staticmethod
+    def read_corpora(path: Path) -> dict[str, CorpusDescription]:
+        """Descriptions of a manifest's corpora; its records are not read.
+
+        Raises:
+            ManifestError: as `read`, about the first line.
+        """
+        with Path(path).open(encoding="utf-8") as file:
+            header = _header(path, file.readline())
+        return {name: parse_description(value, name=name) for name, value in header["corpora"].items()}
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 over corpora and records: the identity of this training set."""
-        described = (_canonical({name: self.corpora[name].as_json()}).encode() for name in sorted(self.corpora))
-        return hash_bytes([*described, *(record.line().encode() for record in self.records)])
+        return hash_bytes([*corpora_parts(self.corpora), *(record.line().encode() for record in self.records)])
 
     @property
     def counts(self) -> dict[str, dict[str, float]]:
         """Clips and hours of each corpus."""
-        clips = Counter(record.corpus for record in self.records)
-        samples: Counter[str] = Counter()
-        for record in self.records:
-            samples[record.corpus] += record.samples
-        return {
-            name: {"clips": clips[name], "hours": round(samples[name] / SAMPLE_RATE_HZ / 3600, 4)}
-            for name in sorted(clips)
-        }
+        return count_clips(self.records)
 
     def audio_bytes(self, record: Record) -> bytes:
         """Encoded audio of a record.
 
         Raises:
-            ManifestError: the archive is missing or shorter than when the manifest was written.
+            ManifestError: the file is missing or shorter than when the manifest was written.
         """
-        path = self.root / record.archive
+        store = Store(self.root)
+        expected = f"{record.size} bytes at {record.offset} of {store.path(record.archive)}"
         try:
-            return read_member(path, record.offset, record.size)
+            if record.column is not None:
+                return read_cell(store, record.archive, record.column, record.offset)
+            content = store.read(record.archive, record.offset, record.size)
         except ManifestError as error:
-            expected = f"{error.expected} of {path}"
-            raise ManifestError(record.id, expected=expected, got=error.got, fix=_PREPARE_AGAIN) from None
+            raise ManifestError(record.id, expected=error.expected, got=error.got, fix=_PREPARE_AGAIN) from None
+        except OSError as error:
+            got = error.strerror or str(error)
+            raise ManifestError(record.id, expected=expected, got=got, fix=_PREPARE_AGAIN) from None
+        if len(content) != record.size:
+            raise ManifestError(record.id, expected=expected, got=f"{len(content)} bytes", fix=_PREPARE_AGAIN)
+        return content
 
     def write(self, folder: Path, *, overwrite: bool = False) -> Path:
         """Write `folder`/manifest.jsonl in one step and return its path. The root is stored relative to `folder`."""
-        folder = Path(folder)
-        header = {
-            "format": FORMAT,
-            "version": VERSION,
-            "hash": self.hash,
-            "root": Path(os.path.relpath(self.root.resolve(), folder.resolve())).as_posix(),
-            "counts": self.counts,
-            "corpora": {name: description.as_json() for name, description in self.corpora.items()},
-            "skipped": list(self.skipped),
-        }
-        path = folder / MANIFEST_NAME
-        with atomic_output(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write(_canonical(header) + "\n")
-            file.writelines(record.line() + "\n" for record in self.records)
-        return path
+        from uniwhisper.data.manifest_writer import ManifestWriter
+
+        with ManifestWriter(folder, self.corpora, self.root, overwrite=overwrite) as writer:
+            for record in self.records:
+                writer.add(record)
+            return writer.finish(self.skipped).path
+
+
+def count_clips(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    """Corpus -> {clips, hours}, sorted by name."""
+    clips: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
+    for record in records:
+        clips[record.corpus] += 1
+        samples[record.corpus] += record.samples
+    return {
+        name: {"clips": clips[name], "hours": round(samples[name] / SAMPLE_RATE_HZ / 3600, 4)} for name in sorted(clips)
+    }
+
+
+def corpora_parts(corpora: Mapping[str, CorpusDescription]) -> Iterator[bytes]:
+    """What the hash covers of the corpora: it comes before the records."""
+    return (canonical({name: corpora[name].as_json()}).encode() for name in sorted(corpora))
 
 
 def duplicate_id(one: Record, other: Record) -> ManifestError:
@@ -213,17 +243,18 @@ def _header(path: Path, line: str) -> dict[str, Any]:
 
 def _record(path: Path, number: int, line: str) -> Record:
     value = _json_line(path, number, line)
-    if value.keys() != _FIELD_TYPES.keys():
-        raise _bad_line(path, number, f"the fields {sorted(_FIELD_TYPES)}", f"{sorted(value)}")
-    for name, kind in _FIELD_TYPES.items():
-        if type(value[name]) is not kind:
+    if value.keys() - _OPTIONAL_TYPES.keys() != _FIELD_TYPES.keys():
+        expected = f"the fields {sorted(_FIELD_TYPES)}, and maybe {sorted(_OPTIONAL_TYPES)}"
+        raise _bad_line(path, number, expected, f"{sorted(value)}")
+    for name, kind in (_FIELD_TYPES | _OPTIONAL_TYPES).items():
+        if name in value and type(value[name]) is not kind:
             raise _bad_line(path, number, f"`{name}` of type {kind.__name__}", repr(value[name]))
     record = Record(**value)
-    if record.samples < 1 or record.size < 1 or record.offset < 0:
-        got = f"samples {record.samples}, size {record.size}, offset {record.offset}"
-        raise _bad_line(path, number, "samples >= 1, size >= 1, offset >= 0", got)
-    pure = PurePosixPath(record.archive)
-    if pure.is_absolute() or ".." in pure.parts:
+    start = record.start_seconds or 0.0
+    if record.samples < 1 or record.size < 1 or record.offset < 0 or not 0 <= start < math.inf:
+        got = f"samples {record.samples}, size {record.size}, offset {record.offset}, start_seconds {start}"
+        raise _bad_line(path, number, "samples >= 1, size >= 1, offset >= 0, start_seconds >= 0", got)
+    if not is_inside(record.archive):
         raise _bad_line(path, number, "an archive path inside the root", repr(record.archive))
     return record
 
@@ -242,5 +273,6 @@ def _bad_line(path: Path, number: int, expected: str, got: str) -> ManifestError
     return ManifestError(f"{path}, line {number}", expected=expected, got=got, fix=_PREPARE_AGAIN)
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
+    """JSON in the one form that is hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

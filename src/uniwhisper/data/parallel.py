@@ -8,8 +8,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Progress = Callable[[int, int], None]
-"""Called with (items done, items in all)."""
+Progress = Callable[[int, int | None], None]
+"""Called with (items done, items in all; None: not known yet)."""
 AHEAD = 2
 """Items per worker that are begun, or done and not yet taken: busy threads, yet never a whole corpus in memory."""
 

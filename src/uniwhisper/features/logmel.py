@@ -24,8 +24,8 @@ from torch import Tensor
 
 from uniwhisper.core.units import FFT_SAMPLES, MEL_HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, mel_count
 
-_POWER_FLOOR = 1e-10
-_DYNAMIC_RANGE = 8.0  # in log10 of power, below the clip's maximum
+POWER_FLOOR = 1e-10
+DYNAMIC_RANGE = 8.0  # in log10 of power, below the clip's maximum
 
 # Slaney's mel scale: linear up to a break, logarithmic above it.
 _LINEAR_HZ_PER_MEL = 200 / 3
@@ -55,10 +55,10 @@ def log_mel(wave_BS: Tensor, sample_counts_B: Tensor, *, mel_bins: int) -> tuple
     mel_counts_B = mel_count(sample_counts_B)
 
     power_BKF = _power_spectrum(_virtual_window(wave_BS, sample_counts_B, max(counts)))
-    log_BMF = (mel_filters(mel_bins, wave_BS.device) @ power_BKF.double()).clamp(min=_POWER_FLOOR).log10()
+    log_BMF = (mel_filters(mel_bins, wave_BS.device) @ power_BKF.double()).clamp(min=POWER_FLOOR).log10()
 
     # Columns beyond a clip's own see only zeros: they hold the floor, and nothing is below the floor.
-    log_BMF = torch.maximum(log_BMF, log_BMF.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE)
+    log_BMF = torch.maximum(log_BMF, log_BMF.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE)
     log_BMF = log_BMF[:, :, : mel_count(max(counts))]
     real_BF = torch.arange(log_BMF.shape[2], device=wave_BS.device) < mel_counts_B[:, None]
     return torch.where(real_BF[:, None, :], (log_BMF + 4) / 4, 0).float(), mel_counts_B

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uniwhisper.core.errors import MissingExtraError, WeightsError
 from uniwhisper.core.identity import hash_tensors
@@ -87,7 +88,9 @@ class FrozenLanguageModel(nn.Module):
         Rows are padded on the right only: a causal model never looks there, so no mask is needed and a row's real
         positions do not depend on its neighbours.
         """
-        return self.causal_lm.get_decoder()(inputs_embeds=inputs_BLH, use_cache=False).last_hidden_state
+        # cuDNN plans its attention anew for every length it has not met, which costs more than the whole step.
+        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+            return self.causal_lm.get_decoder()(inputs_embeds=inputs_BLH, use_cache=False).last_hidden_state
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Next-token logits (N, V) of selected hidden states `hidden_NH`."""

@@ -20,11 +20,11 @@ from uniwhisper.model.language_model import FrozenLanguageModel
 
 @dataclass(frozen=True)
 class AnswerLosses:
-    """Cross-entropy of each clip's answer, summed over its tokens; how to average is the trainer's decision."""
+    """Cross-entropy of each answer, summed over its tokens; how to average is the trainer's decision."""
 
-    sums_B: Tensor
+    sums_R: Tensor
     """float32, nats summed over the answer's tokens and the end token."""
-    token_counts_B: Tensor
+    token_counts_R: Tensor
     """int64, how many tokens that are."""
 
 
@@ -43,33 +43,39 @@ class UniWhisper(nn.Module):
         self,
         mel_BMF: Tensor,
         mel_counts_B: Tensor,
-        tokens_BL: Tensor,
-        token_counts_B: Tensor,
-        loss_mask_BL: Tensor,
+        clip_R: Tensor,
+        tokens_RL: Tensor,
+        token_counts_R: Tensor,
+        loss_mask_RL: Tensor,
     ) -> AnswerLosses:
-        """Next-token cross-entropy of the answers.
+        """Next-token cross-entropy of the answers. A clip is encoded once, however many rows of text are about it.
 
         Args:
             mel_BMF: log-mel of the clips, zeros where padding.
             mel_counts_B: int64, real mels of each clip.
-            tokens_BL: int64, instruction, answer and end token of each clip, padded on the right.
-            token_counts_B: int64, real tokens of each clip.
-            loss_mask_BL: bool, True on answer and end tokens; False on instruction and padding.
+            clip_R: int64, which clip each row of text is about.
+            tokens_RL: int64, instruction, answer and end token of each row, padded on the right.
+            token_counts_R: int64, real tokens of each row.
+            loss_mask_RL: bool, True on answer and end tokens; False on instruction and padding.
         """
-        frames_BTD, frame_counts_B = self.encoder(mel_BMF, mel_counts_B)
-        audio_BAH, audio_counts_B = self.adapter(frames_BTD, frame_counts_B)
-        text_BLH = self.language_model.embed(tokens_BL)
-        inputs_BLH = join_right_padded(audio_BAH.to(text_BLH.dtype), audio_counts_B, text_BLH, token_counts_B)
-        hidden_BLH = self.language_model.hidden(inputs_BLH)
+        audio_BAH, audio_counts_B = self.audio_tokens(mel_BMF, mel_counts_B)
+        text_RLH = self.language_model.embed(tokens_RL)
+        audio_RAH, audio_counts_R = audio_BAH[clip_R].to(text_RLH.dtype), audio_counts_B[clip_R]
+        inputs_RLH = join_right_padded(audio_RAH, audio_counts_R, text_RLH, token_counts_R)
+        hidden_RLH = self.language_model.hidden(inputs_RLH)
 
-        # Text token j of clip b stands at position audio_counts[b] + j and is predicted from the position before it.
+        # Text token j of row r stands at position audio_counts[r] + j and is predicted from the position before it.
         # Logits are made for those positions only: the vocabulary is the widest tensor of the step.
-        clip_N, token_N = loss_mask_BL.nonzero(as_tuple=True)
-        hidden_NH = hidden_BLH[clip_N, audio_counts_B[clip_N] + token_N - 1]
+        row_N, token_N = loss_mask_RL.nonzero(as_tuple=True)
+        hidden_NH = hidden_RLH[row_N, audio_counts_R[row_N] + token_N - 1]
         logits_NV = self.language_model.logits(hidden_NH).float()
-        losses_N = F.cross_entropy(logits_NV, tokens_BL[clip_N, token_N], reduction="none")
-        sums_B = torch.zeros(len(tokens_BL), device=losses_N.device).index_add(0, clip_N, losses_N)
-        return AnswerLosses(sums_B=sums_B, token_counts_B=loss_mask_BL.sum(dim=1))
+        losses_N = F.cross_entropy(logits_NV, tokens_RL[row_N, token_N], reduction="none")
+        sums_R = torch.zeros(len(tokens_RL), device=losses_N.device).index_add(0, row_N, losses_N)
+        return AnswerLosses(sums_R=sums_R, token_counts_R=loss_mask_RL.sum(dim=1))
+
+    def audio_tokens(self, mel_BMF: Tensor, mel_counts_B: Tensor) -> tuple[Tensor, Tensor]:
+        """audio_BAH and audio_counts_B of clips, from their log-mel mel_BMF (zeros where padding) and its counts."""
+        return self.adapter(*self.encoder(mel_BMF, mel_counts_B))
 
 
 def join_right_padded(first_BAH: Tensor, first_counts_B: Tensor, second_BLH: Tensor, second_counts_B: Tensor) -> Tensor:

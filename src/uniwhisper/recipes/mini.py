@@ -20,7 +20,7 @@ def mini() -> Recipe:
             corpus_temperature=0.6,
             clips_per_step=128,
             max_seconds=8.0,
-            group_steps=8,
+            group_steps=32,
             holdout_folds=20,
             augment=AugmentConfig(
                 speed_probability=0.5,

@@ -5,9 +5,10 @@ run killed after any step continues exactly; the language model's weights are ha
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,10 +16,13 @@ from rich.console import Console
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
 from uniwhisper.data.batch import Batch
-from uniwhisper.data.loader import held_out_batches, step_batches
+from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
+from uniwhisper.data.tokens import Tokenizer
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.features.masking import mask_mel
+from uniwhisper.features.training_logmel import training_log_mel
 from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
 from uniwhisper.training.build import build_model, export_model, language_model_source
 from uniwhisper.training.card import run_card
@@ -51,10 +55,12 @@ def train(
     device: torch.device,
     cache: Path | None,
     console: Console,
+    overlap: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a recipe on a manifest; returns the folder of the exported model.
 
-    `cache` is the folder where decoded audio is kept between runs; None decodes each clip when it is drawn.
+    `cache` is the folder where decoded audio is kept between runs; None decodes each clip when it is drawn. `overlap`
+    is what comparing with the evaluation sets gave, for `run.json`; None: they were not compared (again).
 
     Raises:
         OutputError: `output` holds a run and `resume` is False.
@@ -75,18 +81,9 @@ def train(
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
     tokenizer = model.language_model.tokenizer
-    batches = step_batches(
-        manifest,
-        tokenizer,
-        recipe.data,
-        seed=recipe.seed,
-        start_step=progress.step,
-        stop_step=recipe.steps,
-        workers=recipe.loop.workers,
-        cache=cache,
-        pin_memory=device.type == "cuda",
-    )
-    write_start(output, {**start_of_run, "left_out": batches.left_out}, frozen_identity)
+    batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache)
+    compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
+    write_start(output, {**start_of_run, **compared, "left_out": batches.left_out}, frozen_identity)
     with RunRecord(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:
             record.say(f"resuming after step {progress.step}")
@@ -153,39 +150,59 @@ def train(
     return output / "model"
 
 
+def _batches(
+    recipe: Recipe, manifest: Manifest, tokenizer: Tokenizer, start_step: int, device: torch.device, cache: Path | None
+) -> StepBatches | ResidentBatches:
+    span = {"seed": recipe.seed, "start_step": start_step, "stop_step": recipe.steps, "workers": recipe.loop.workers}
+    if recipe.loop.audio == "loader":
+        pinned = device.type == "cuda"
+        return step_batches(manifest, tokenizer, recipe.data, **span, cache=cache, pin_memory=pinned)
+    if cache is None:
+        raise RecipeError(
+            "audio resident on the device needs decoded audio",
+            expected="a folder for it",
+            got="none",
+            fix="add --cache FOLDER, or --set loop.audio=loader",
+        )
+    return resident_batches(manifest, tokenizer, recipe.data, **span, cache=cache, device=device)
+
+
 def train_step(
     model: UniWhisper, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe, device: torch.device
 ) -> StepResult:
     """One optimizer step over the whole batch, in micro-batches; skipped when a loss or gradient is not finite."""
     by_example = recipe.loop.loss_normalisation == "example"
-    answer_tokens = int(batch.loss_mask_BL.sum())
+    answer_tokens = int(batch.loss_mask_RL.sum())
     denominator = len(batch.ids) if by_example else answer_tokens
     optimizer.zero_grad(set_to_none=True)
     sums, counts = [], []
     for part in batch.split(recipe.loop.micro_batches):
         losses = forward(model, part, recipe, device, masked=True)
-        shares_B = losses.sums_B / losses.token_counts_B if by_example else losses.sums_B
-        (shares_B.sum() / denominator).backward()
-        sums.append(losses.sums_B.detach())
-        counts.append(losses.token_counts_B)
+        shares_R = losses.sums_R / losses.token_counts_R if by_example else losses.sums_R
+        (shares_R.sum() / denominator).backward()
+        sums.append(losses.sums_R.detach())
+        counts.append(losses.token_counts_R)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.gradient_clip_norm)
-    sums_B = torch.cat(sums)
-    applied = bool(torch.isfinite(norm) & torch.isfinite(sums_B).all())
+    sums_R = torch.cat(sums)
+    applied = bool(torch.isfinite(norm) & torch.isfinite(sums_R).all())
     if applied:
         optimizer.step()
-    return StepResult(sums_B.tolist(), torch.cat(counts).tolist(), float(norm), applied)
+    return StepResult(sums_R.tolist(), torch.cat(counts).tolist(), float(norm), applied)
 
 
 def forward(model: UniWhisper, batch: Batch, recipe: Recipe, device: torch.device, *, masked: bool) -> AnswerLosses:
     """Losses of a batch's answers, with SpecAugment's masks if `masked`."""
+    spectrum = training_log_mel if recipe.loop.audio == "resident" else log_mel
+    mel_BMF, mel_counts_B = spectrum(
+        batch.wave_BS.to(device, non_blocking=True), batch.sample_counts_B, mel_bins=model.encoder.config.mel_bins
+    )
     batch = batch.to(device, non_blocking=True)
-    mel_BMF, mel_counts_B = log_mel(batch.wave_BS, batch.sample_counts_B, mel_bins=model.encoder.config.mel_bins)
     if masked:
-        mel_BMF = mask_mel(mel_BMF, mel_counts_B, batch.time_masks_BK2, batch.frequency_masks_BK2)
+        mel_BMF = mask_mel(mel_BMF, mel_counts_B.to(device), batch.time_masks_BK2, batch.frequency_masks_BK2)
     half = recipe.loop.precision == "bf16" and device.type == "cuda"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        return model(mel_BMF, mel_counts_B, batch.tokens_BL, batch.token_counts_B, batch.loss_mask_BL)
+        return model(mel_BMF, mel_counts_B, batch.clip_R, batch.tokens_RL, batch.token_counts_R, batch.loss_mask_RL)
 
 
 @torch.no_grad()
@@ -197,7 +214,7 @@ def held_out_loss(
     average = LossAverage()
     for batch in batches:
         losses = forward(model, batch, recipe, device, masked=False)
-        average.add(batch.domains, losses.sums_B.tolist(), losses.token_counts_B.tolist())
+        average.add(batch.domains, losses.sums_R.tolist(), losses.token_counts_R.tolist())
     model.train()
     return average.by_domain()
 

@@ -23,6 +23,9 @@ from uniwhisper.core.errors import ManifestError, MissingExtraError, RecipeError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.provenance import provenance
+from uniwhisper.data.reading_text import ReadingText
+from uniwhisper.data.tokens import ANSWER_SEPARATOR
+from uniwhisper.training.reading import ReadingMaterial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +49,12 @@ class LanguageModelRecipe:
     steps: int = 2000
     learning_rate: float = 2e-3
     """Peak; linear warm-up over the first twentieth, cosine to a tenth."""
-    instruction_share: float = 0.3
+    exercises_per_step: int = 192
+    """Reading exercises beside the plain sequences, each of at most `exercise_tokens`; see `reading.py`."""
+    exercise_tokens: int = 160
+    prefix_noise: float = 0.7
+    """Largest standard deviation of the noise on an exercise's prefix, over that of the token embeddings."""
+    instruction_share: float = 0.1
     """Share of training sequences cut from instructions and answers rather than plain text."""
     seed: int = 0
 
@@ -62,7 +70,7 @@ class LanguageModelRecipe:
 
 def pretrain_lm(
     texts: Sequence[Path],
-    instructions: Sequence[tuple[str, str]],
+    reading: ReadingText,
     output: Path,
     recipe: LanguageModelRecipe,
     *,
@@ -90,7 +98,8 @@ def pretrain_lm(
         )
     with atomic_output(output, overwrite=overwrite, folder_with="pretraining.json") as temporary:
         contents = [_read(path) for path in texts]
-        asked = [f"{instruction}\n{answer}" for instruction, answer in instructions]
+        pairs = sorted({(instruction, answer) for instruction, answer, _ in (*reading.questions, *reading.layouts)})
+        asked = [f"{instruction}{ANSWER_SEPARATOR}{answer}" for instruction, answer in pairs]
         tokenizer = _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary)
         prose = np.concatenate([_tokens(tokenizer, text) for text in contents[:-1]])
         dialogues = [_tokens(tokenizer, text) for text in asked]
@@ -113,7 +122,7 @@ def pretrain_lm(
         )
         model = Qwen3ForCausalLM(config).to(device).train()
         started = time.monotonic()
-        _train(model, prose, dialogues, recipe, device, console)
+        _train(model, prose, dialogues, _material(reading, prose, tokenizer), recipe, device, console)
         figures = {
             "recipe": asdict(recipe),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -121,6 +130,7 @@ def pretrain_lm(
             "text_tokens": len(prose),
             "instruction_tokens": sum(map(len, dialogues)),
             "tokens_seen": recipe.steps * recipe.sequences_per_step * recipe.context_tokens,
+            "reading_exercises_seen": recipe.steps * recipe.exercises_per_step,
             "held_out_text_file": texts[-1].name,
             "held_out_perplexity": _perplexity(model, held_out, recipe, device),
             "train_seconds": time.monotonic() - started,
@@ -175,6 +185,7 @@ def _train(
     model: torch.nn.Module,
     prose: np.ndarray,
     dialogues: list[np.ndarray],
+    material: ReadingMaterial,
     recipe: LanguageModelRecipe,
     device: torch.device,
     console: Console,
@@ -196,11 +207,63 @@ def _train(
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             loss = model(input_ids=tokens_BL, labels=tokens_BL, use_cache=False).loss
         loss.backward()
+        exercise = _exercise_loss(model, material, recipe, step, device)
+        exercise.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
-            console.print(f"language model step {step + 1}/{recipe.steps}: loss {loss.item():.3f}", highlight=False)
+            console.print(
+                f"language model step {step + 1}/{recipe.steps}: loss {loss.item():.3f}, reading {exercise.item():.3f}",
+                highlight=False,
+            )
+
+
+def _material(reading: ReadingText, prose: np.ndarray, tokenizer: "PreTrainedTokenizerBase") -> ReadingMaterial:
+    def ids(text: str) -> np.ndarray:
+        return np.asarray(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+
+    def asked(instruction: str) -> np.ndarray:
+        return ids(instruction + ANSWER_SEPARATOR)
+
+    return ReadingMaterial(
+        prose=prose,
+        copy_instructions=tuple(map(asked, reading.copy_instructions)),
+        questions=tuple(
+            (asked(instruction), ids(answer), tuple(ids(" " + said) for said in says))
+            for instruction, answer, says in reading.questions
+        ),
+        layouts=tuple(
+            (
+                asked(instruction),
+                ids(answer),
+                tuple((None if label is None else ids(" " + label), positions) for label, positions in layout),
+            )
+            for instruction, answer, layout in reading.layouts
+        ),
+        end=tokenizer.eos_token_id,
+        vocabulary=len(tokenizer),
+    )
+
+
+def _exercise_loss(
+    model: torch.nn.Module, material: ReadingMaterial, recipe: LanguageModelRecipe, step: int, device: torch.device
+) -> torch.Tensor:
+    """Mean nats per answer token of a step's exercises, their prefixes blurred as audio tokens will be."""
+    drawn = material.batch(recipe.exercises_per_step, recipe.exercise_tokens, [recipe.seed, step, 1])
+    tokens_BL, labels_BL, prefix_counts_B = (torch.from_numpy(part).to(device) for part in drawn)
+    embeddings_VH = model.get_input_embeddings().weight
+    inputs_BLH = model.get_input_embeddings()(tokens_BL)
+    generator = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step)
+    noise_BLH = torch.randn(inputs_BLH.shape, device=device, generator=generator)
+    strength_B11 = torch.rand(len(tokens_BL), 1, 1, device=device, generator=generator) * recipe.prefix_noise
+    blurred_BL1 = (torch.arange(tokens_BL.shape[1], device=device) < prefix_counts_B[:, None])[..., None]
+    inputs_BLH = inputs_BLH + noise_BLH * strength_B11 * embeddings_VH.detach().std() * blurred_BL1
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        hidden_BLH = model.get_decoder()(inputs_embeds=inputs_BLH, use_cache=False).last_hidden_state
+        row_N, place_N = (labels_BL[:, 1:] >= 0).nonzero(as_tuple=True)
+        logits_NV = model.get_output_embeddings()(hidden_BLH[row_N, place_N]).float()
+    return torch.nn.functional.cross_entropy(logits_NV, labels_BL[row_N, place_N + 1])
 
 
 def _draw(prose: np.ndarray, dialogues: list[np.ndarray], recipe: LanguageModelRecipe, step: int) -> np.ndarray:

@@ -98,6 +98,9 @@ class LoopConfig:
     loss_normalisation: Literal["example", "token"]
     """What every share of the global batch's loss is divided by: `example` averages each answer's tokens first, so a
     one-word label weighs as much as a transcript; `token` divides the sum by all answer tokens."""
+    audio: Literal["loader", "resident"] = "loader"
+    """loader: workers decode and alter each clip. resident: the whole training set lies on the device (two bytes a
+    sample), where examples are made of it; needs a cache folder and is many times faster on a GPU."""
     micro_batches: int = 1
     """Parts a step's batch is cut into to fit memory; the result is the same up to rounding."""
     log_every_steps: int = 20
@@ -113,6 +116,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         choices = {"precision": ("bf16", "float32"), "loss_normalisation": ("example", "token")}
+        choices["audio"] = ("loader", "resident")
         for name, allowed in choices.items():
             require(getattr(self, name) in allowed, f"loop.{name}", " or ".join(allowed), getattr(self, name))
         for name in ("micro_batches", "log_every_steps", "checkpoint_every_steps", "max_nonfinite_steps"):

@@ -1,0 +1,26 @@
+"""The shared training sets as a manifest made of their labels and declared lengths: nothing is decoded."""
+
+import hashlib
+from pathlib import Path
+
+from uniwhisper.data.archive import index_archive
+from uniwhisper.data.corpora import shipped_corpora
+from uniwhisper.data.manifest import Manifest, Record
+from uniwhisper.data.prepare import find_corpora
+
+
+def declared_manifest(folder: Path) -> Manifest:
+    """Records of `folder`/<corpus>/*.tar; hashes are of the ids, since no audio is read."""
+    records = []
+    for corpus, archives in find_corpora(folder).items():
+        description = shipped_corpora()[corpus]
+        for archive in archives:
+            for clip in index_archive(archive):
+                fields = dict(clip.fields)
+                samples = max(1, round(fields.pop("seconds") * 16_000))
+                record_id = f"{corpus}/{clip.key}"
+                digest = hashlib.sha256(record_id.encode()).hexdigest()
+                place = archive.relative_to(folder).as_posix()
+                where = (place, clip.offset, clip.size)
+                records.append(Record(record_id, corpus, description.domain, *where, samples, digest, fields))
+    return Manifest.of(records, {name: shipped_corpora()[name] for name in find_corpora(folder)}, folder)
