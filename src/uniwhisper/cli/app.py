@@ -18,6 +18,9 @@ from typer.core import TyperGroup
 # Verb: where its function (one verb) or its Typer app (a group of verbs) lives. Imported when asked for.
 VERBS = {
     "embed": "uniwhisper.cli.embed:embed",
+    "ask": "uniwhisper.cli.ask:ask",
+    "transcribe": "uniwhisper.cli.ask:transcribe",
+    "tag": "uniwhisper.cli.ask:tag",
     "train": "uniwhisper.cli.train:train",
     "data": "uniwhisper.cli.data:app",
     "evaluate": "uniwhisper.cli.evaluate:evaluate",

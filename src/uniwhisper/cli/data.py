@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uniwhisper.cli.data_import import import_corpus
 from uniwhisper.cli.data_overlap import overlap
 from uniwhisper.cli.data_plan import plan
+from uniwhisper.cli.data_synthesise import synthesise
 
 if TYPE_CHECKING:
     from uniwhisper.data.corpora import CorpusDescription
@@ -23,6 +25,8 @@ def data() -> None:
 
 app.command()(plan)
 app.command()(overlap)
+app.command(name="import")(import_corpus)
+app.command()(synthesise)
 
 
 @app.command()

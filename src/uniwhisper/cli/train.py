@@ -35,14 +35,14 @@ def train(
     """Train an encoder through a frozen language model."""
     from rich.console import Console
 
-    from uniwhisper.data.manifest import Manifest
+    from uniwhisper.data.indexed import open_manifest
     from uniwhisper.model.device import choose_device
     from uniwhisper.recipes import load_recipe
     from uniwhisper.training.loop import train as run
     from uniwhisper.training.overrides import override
 
     resolved = override(load_recipe(recipe), assignments or [])
-    manifest = Manifest.read(data)
+    manifest = open_manifest(data)
     console = Console(stderr=True)
     chosen = choose_device(device)
     console.print(f"device: {chosen}", highlight=False)

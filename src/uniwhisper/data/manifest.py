@@ -230,6 +230,16 @@ def duplicate_id(one: Record, other: Record) -> ManifestError:
     )
 
 
+def parse_header(path: Path, line: str) -> dict[str, Any]:
+    """The first line of the manifest at `path`, checked; errors as `Manifest.read`."""
+    return _header(path, line)
+
+
+def parse_record(path: Path, number: int, line: str) -> Record:
+    """Line `number` of the manifest at `path`, checked; errors as `Manifest.read`."""
+    return _record(path, number, line)
+
+
 def _header(path: Path, line: str) -> dict[str, Any]:
     header = _json_line(path, 1, line)
     if header.get("format") != FORMAT or header.get("version") != VERSION:

@@ -7,6 +7,7 @@ mode, and it can say the hash of its weights so that a run proves at its end tha
 The only file, beside the language model's own pretraining, that imports transformers; embedding never imports it.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -95,3 +96,19 @@ class FrozenLanguageModel(nn.Module):
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Next-token logits (N, V) of selected hidden states `hidden_NH`."""
         return self.causal_lm.get_output_embeddings()(hidden_NH)
+
+    @torch.inference_mode()
+    def greedy(self, prefix_1LH: Tensor, *, most: int) -> Iterator[int]:
+        """The likeliest text tokens after `prefix_1LH` (embeddings of one sequence), one by one.
+
+        The keys and values of what was read are kept, so each token costs one position. Ends before the end token, or
+        after `most` tokens.
+        """
+        read = self.causal_lm(inputs_embeds=prefix_1LH, use_cache=True)
+        for _ in range(most):
+            token = int(read.logits[0, -1].argmax())
+            if token == self.tokenizer.eos_token_id:
+                return
+            yield token
+            next_11 = torch.tensor([[token]], device=prefix_1LH.device)
+            read = self.causal_lm(input_ids=next_11, past_key_values=read.past_key_values, use_cache=True)

@@ -1,0 +1,1 @@
+"""Audio and a question -> an answer."""

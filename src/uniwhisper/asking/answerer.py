@@ -1,0 +1,112 @@
+"""Asking a trained model: a stream of text for a question, or given answers ranked by likelihood.
+
+Notable: the prefix is the one of training, `[audio tokens | instruction \\n]`; an answer is decoded greedily with the
+language model's cache, and scored by the very loss that training lowers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uniwhisper.core.errors import AnswerError
+from uniwhisper.core.units import WINDOW_SAMPLES
+from uniwhisper.data.tokens import ANSWER_SEPARATOR, build
+from uniwhisper.features.logmel import log_mel
+from uniwhisper.model.uniwhisper import UniWhisper
+
+_ROWS_AT_ONCE = 64
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely the model finds one of the given answers."""
+
+    answer: str
+    log_likelihood: float
+    """Nats of the whole answer and its end, negative."""
+    share: float
+    """Likelihood over the sum of those of all given answers, from 0 to 1."""
+
+
+class Answerer:
+    """Answers questions about clips of at most one window (30 s)."""
+
+    def __init__(self, model: UniWhisper, device: torch.device) -> None:
+        self._model, self._device = model.to(device).eval(), device
+        self._tokenizer = model.language_model.tokenizer
+
+    def ask(self, wave_S: np.ndarray, instruction: str, *, most_tokens: int = 200) -> Iterator[str]:
+        """Pieces of the answer, as they are decoded.
+
+        Args:
+            wave_S: (S,) float32, mono, 16 kHz, 1 <= S <= one window.
+            instruction: the question; for those the model was trained on, see `docs/tasks.md`.
+            most_tokens: text tokens after which the answer is cut.
+        """
+        tokens: list[int] = []
+        said = ""
+        for token in self._model.language_model.greedy(self._prefix(wave_S, instruction), most=most_tokens):
+            tokens.append(token)
+            text = self._tokenizer.decode(tokens)
+            # A token may end inside a character; it is told with the next.
+            if not text.endswith(_UNFINISHED):
+                yield text[len(said) :]
+                said = text
+
+    @torch.inference_mode()
+    def score(self, wave_S: np.ndarray, instruction: str, answers: Sequence[str]) -> list[Score]:
+        """The given answers, the likeliest first: zero-shot classification.
+
+        Args:
+            wave_S, instruction: as in `ask`.
+
+        Raises:
+            AnswerError: fewer than one answer, one that is empty, or one given twice.
+        """
+        if not answers or len(set(answers)) != len(answers) or not all(answer.strip() for answer in answers):
+            raise AnswerError(
+                "answers to choose from",
+                expected="at least one, none empty, each once",
+                got=repr(list(answers)),
+                fix="mend the list",
+            )
+        mel_1MF, mel_counts_1 = self._mel(wave_S)
+        nats: list[float] = []
+        for first in range(0, len(answers), _ROWS_AT_ONCE):
+            texts = [build(self._tokenizer, instruction, answer) for answer in answers[first : first + _ROWS_AT_ONCE]]
+            longest = max(len(text.ids) for text in texts)
+            losses = self._model(
+                mel_1MF,
+                mel_counts_1,
+                torch.zeros(len(texts), dtype=torch.int64, device=self._device),
+                self._padded([text.ids for text in texts], longest),
+                torch.tensor([len(text.ids) for text in texts], device=self._device),
+                self._padded([text.loss_mask for text in texts], longest),
+            )
+            nats += losses.sums_R.tolist()
+        log_likelihoods = -torch.tensor(nats, dtype=torch.float64)
+        shares = torch.softmax(log_likelihoods, dim=0).tolist()
+        scores = (Score(*row) for row in zip(answers, log_likelihoods.tolist(), shares, strict=True))
+        return sorted(scores, key=lambda score: -score.log_likelihood)
+
+    @torch.inference_mode()
+    def _prefix(self, wave_S: np.ndarray, instruction: str) -> Tensor:
+        """Embeddings (1, L, H) of the audio and the instruction."""
+        audio_1AH, audio_counts_1 = self._model.audio_tokens(*self._mel(wave_S))
+        ids = self._tokenizer.encode(instruction + ANSWER_SEPARATOR, add_special_tokens=False)
+        text_1LH = self._model.language_model.embed(torch.tensor([ids], dtype=torch.int64, device=self._device))
+        return torch.cat([audio_1AH[:, : int(audio_counts_1[0])].to(text_1LH.dtype), text_1LH], dim=1)
+
+    def _mel(self, wave_S: np.ndarray) -> tuple[Tensor, Tensor]:
+        assert wave_S.ndim == 1 and 1 <= len(wave_S) <= WINDOW_SAMPLES, f"a window, not {wave_S.shape}"
+        wave_1S = torch.from_numpy(wave_S)[None].to(self._device)
+        counts_1 = torch.tensor([len(wave_S)], device=self._device)
+        return log_mel(wave_1S, counts_1, mel_bins=self._model.encoder.config.mel_bins)
+
+    def _padded(self, rows: Sequence[Sequence[int | bool]], length: int) -> Tensor:
+        kind = type(rows[0][0])
+        return torch.tensor([[*row, *[kind()] * (length - len(row))] for row in rows], device=self._device)

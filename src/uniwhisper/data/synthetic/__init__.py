@@ -1,0 +1,1 @@
+"""Speech and music made by programs from this project's own words and notes: exact labels, and named synthetic."""
