@@ -21,7 +21,7 @@ RUN := $(UV) run --no-sync
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup lock check format test test-gpu demo compat docs
+.PHONY: help python setup lock check format test test-gpu demo docs compat compat-xares-encoder
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,11 +67,20 @@ docs: python $(UV) ## run every example of the documentation, draw its pictures,
 	@.venv-docs/bin/python -m mkdocs build --quiet
 
 # Every adapter in the real package, each in the environment of its own lock; `make test` builds none of these.
-compat: $(addprefix compat-,$(notdir $(patsubst %/pyproject.toml,%,$(wildcard compat/*/pyproject.toml)))) ## adapters in the real packages; compat-main, compat-hear … one of them
+TESTED := $(patsubst compat/%/,compat-%,$(sort $(dir $(wildcard compat/*/test_*.py))))
+
+compat: $(TESTED) compat-xares-encoder ## all adapters in the real packages; compat-main, compat-hear … one of them
 
 compat-%: python $(UV)
-	@cd compat/$* && $(UNIWHISPER_UV) sync --locked --quiet && $(ONE_THREAD) .venv/bin/python -m pytest -p no:cacheprovider $(PYTEST_ARGS) .
-	@$(PYTHON) compat/page.py
+	@cd compat/$* && $(UNIWHISPER_UV) sync --locked --quiet
+	@cd compat/$* && $(ONE_THREAD) .venv/bin/python -m pytest -p no:cacheprovider $(PYTEST_ARGS) . ; \
+		status=$$?; $(PYTHON) ../page.py; exit $$status
+
+# X-ARES brings its own environment, in which the sources stand beside it.
+compat-xares-encoder: python $(UV)
+	@cd compat/xares && $(UNIWHISPER_UV) sync --locked --quiet
+	@cd compat/xares && $(ONE_THREAD) .venv/bin/python encoder_file.py; \
+		status=$$?; $(PYTHON) ../page.py; exit $$status
 
 demo: setup ## the whole path on synthetic sounds; AUDIO=folder embeds your own files instead
 	@$(RUN) uniwhisper demo $(if $(AUDIO),--audio "$(AUDIO)")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-COMPAT = Path(__file__).parent
+COMPAT = Path(__file__).resolve().parent
 HEAD = """# Compatibility
 
 Made by `make compat` from what it ran, each tool in the environment that its own `compat/<tool>/uv.lock` describes.
@@ -17,7 +17,8 @@ def main() -> None:
     for path in sorted(COMPAT.glob("*/result.json")):
         result = json.loads(path.read_text())
         packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
-        parts.append(f"## `make compat-{path.parent.name}`\n\n{packages}; Python {result['python']}.\n\n")
+        target = result.get("target", f"compat-{path.parent.name}")
+        parts.append(f"## `make {target}`\n\n{packages}; Python {result['python']}.\n\n")
         parts.append("| what was run | result | measured |\n|---|---|---|\n")
         for run in result["runs"]:
             measured = "; ".join(f"{name} {value}" for name, value in run["measured"].items())

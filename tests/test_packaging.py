@@ -30,7 +30,7 @@ def test_every_extra_is_in_all():
     assert extras == {
         "train": {"transformers"},
         "eval": {"scikit-learn", "matplotlib"},
-        "data": {"lhotse"},
+        "data": {"lhotse", "urllib3", "fsspec", "mido"},
         "m4a": {"av"},
         "onnx": {"onnx", "onnxscript", "onnxruntime"},
     }

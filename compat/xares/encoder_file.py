@@ -1,9 +1,9 @@
-"""Run `uniwhisper/integrations/xares.py` in the real X-ARES: its checker, its `xares.run` on real audio; write result.json.
+"""Run `uniwhisper/integrations/xares.py` in the real X-ARES, by its checker and by `xares.run` on real audio.
 
-    PYTHONPATH=../../src python encoder_file.py
+    python encoder_file.py         (`make compat-xares-encoder`) writes result.json
 
-Runs in this folder's environment, with FFmpeg for torchcodec. Of uniwhisper it needs the sources alone: what the encoder
-file imports, X-ARES brings. The audio is the shared ESC-50 beside the checkout.
+Runs in this folder's environment, with FFmpeg for torchcodec. Of uniwhisper it needs the sources alone: what the
+encoder file imports, X-ARES brings. The audio is the shared ESC-50 beside the checkout.
 """
 
 import json
@@ -20,7 +20,8 @@ import torch
 from xares.audio_encoder_checker import check_audio_encoder
 from xares.utils import attr_from_py_path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE.parents[1] / "src"
 SHARED_DATA = HERE.parents[2] / "shared" / "data"
 ENCODER_FILE = "uniwhisper/integrations/xares.py"
 PACKAGES = ("xares", "torchaudio", "torchcodec", "transformers", "torch")
@@ -53,7 +54,7 @@ def real_task() -> dict[str, str]:
         (Path(folder) / "evaluation" / "esc50").rename(task)
         (task / ".audio_tar_ready").touch()
         command = [sys.executable, "-m", "xares.run", "--max-jobs", "0", "--from-stage", "1"]
-        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(HERE), str(SOURCES), os.environ.get("PYTHONPATH")]))
         done = subprocess.run(
             [*command, ENCODER_FILE, "esc50_shared_task.py"],
             cwd=folder,
@@ -75,6 +76,7 @@ RUNS = {
 
 
 def main() -> None:
+    sys.path.insert(0, str(SOURCES))
     rows, broken = [], False
     for what, run in RUNS.items():
         try:
@@ -88,6 +90,7 @@ def main() -> None:
             broken = True
         print(rows[-1], flush=True)
     result = {
+        "target": "compat-xares-encoder",
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "runs": rows,

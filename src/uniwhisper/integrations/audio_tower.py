@@ -8,14 +8,14 @@ embedding space of the one language model it was trained with; for another one, 
 from pathlib import Path
 from typing import Self
 
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from uniwhisper.core.errors import WeightsError
 from uniwhisper.embedding.waves import encode_waves
-from uniwhisper.model.adapter import Adapter, AdapterConfig
+from uniwhisper.model.adapter import Adapter
 from uniwhisper.model.encoder import WhisperEncoder
-from uniwhisper.model.tensor_files import SafetensorsFiles, read_json
+from uniwhisper.model.tensor_files import read_json
+from uniwhisper.model.trained import load_adapter
 from uniwhisper.model.weights import load_encoder, packaged_default
 
 
@@ -37,19 +37,15 @@ class AudioTower(nn.Module):
         """
         folder = packaged_default() if folder is None else Path(folder)
         encoder = load_encoder(folder).encoder
-        described = read_json(folder / "config.json").get("adapter")
-        try:
-            adapter = Adapter(AdapterConfig(**described))
-            stored = SafetensorsFiles.single(folder / "adapter.safetensors")
-            adapter.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-        except (TypeError, RuntimeError, SafetensorError) as error:
+        shape = read_json(folder / "config.json").get("adapter")
+        if not isinstance(shape, dict):
             raise WeightsError(
-                f"{folder} holds no adapter that fits",
-                expected="a folder that `uniwhisper train` wrote, with an adapter in config.json and its weights",
-                got=f"{type(error).__name__}: {error}"[:200],
+                f"{folder} holds no adapter",
+                expected="a folder that `uniwhisper train` wrote",
+                got="an encoder alone",
                 fix="name the `model` folder of a finished run",
-            ) from None
-        return cls(encoder, adapter).eval()
+            )
+        return cls(encoder, load_adapter(folder, shape)).eval()
 
     def forward(self, wave_BS: Tensor, sample_counts_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Audio tokens of each clip; differentiable.
