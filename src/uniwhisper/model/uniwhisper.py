@@ -74,7 +74,12 @@ class UniWhisper(nn.Module):
         return AnswerLosses(sums_R=sums_R, token_counts_R=loss_mask_RL.sum(dim=1))
 
     def audio_tokens(self, mel_BMF: Tensor, mel_counts_B: Tensor) -> tuple[Tensor, Tensor]:
-        """audio_BAH and audio_counts_B of clips, from their log-mel mel_BMF (zeros where padding) and its counts."""
+        """Audio tokens of clips: audio_BAH, right-padded, and audio_counts_B int64.
+
+        Args:
+            mel_BMF: log-mel float32, zeros where padding.
+            mel_counts_B: int64, real frames of each clip.
+        """
         return self.adapter(*self.encoder(mel_BMF, mel_counts_B))
 
 
