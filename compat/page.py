@@ -7,7 +7,8 @@ COMPAT = Path(__file__).resolve().parent
 HEAD = """# Compatibility
 
 Made by `make compat` from what it ran, each tool in the environment that its own `compat/<tool>/uv.lock` describes.
-Models are random and tiny, or the packaged one; nothing is downloaded.
+Models are random and tiny, or the packaged one; nothing is downloaded. Scores show that a real task ran to its
+end; how good the packaged model is, the table in the README says.
 
 """
 
