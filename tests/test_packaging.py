@@ -32,6 +32,7 @@ def test_every_extra_is_in_all():
         "eval": {"scikit-learn", "matplotlib", "jiwer"},
         "data": {"lhotse", "urllib3", "fsspec", "mido"},
         "m4a": {"av"},
+        "onnx": {"onnx", "onnxscript", "onnxruntime"},
     }
     assert set(re.search(r"\[(.*)\]", everything).group(1).split(",")) == set(extras)
 
