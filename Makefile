@@ -21,7 +21,7 @@ RUN := $(UV) run --no-sync
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup lock check format test test-gpu demo compat-xares benchmark-xares
+.PHONY: help python setup lock check format test test-gpu demo docs compat compat-xares compat-xares-encoder benchmark-xares bench bench-gpu
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,6 +42,7 @@ setup: python $(UV) ## install everything the lock names into .venv
 
 lock: python $(UV) ## resolve the dependencies again into uv.lock
 	@$(UV) lock
+	@for project in compat/*/; do (cd $$project && $(UNIWHISPER_UV) lock); done
 
 check: setup ## lint and check the formatting
 	@$(RUN) ruff check
@@ -57,6 +58,30 @@ test: check ## lint, then all tests that need no GPU; PYTEST_ARGS="-k audio" nar
 test-gpu: ## tests on a CUDA device, in the Python that is active (its torch fits the driver)
 	@PYTHONPATH=src python3 -m pytest -m gpu $(PYTEST_ARGS)
 
+DOCS := UV_PROJECT_ENVIRONMENT=.venv-docs
+
+docs: python $(UV) ## run every example of the documentation, draw its pictures, build the site into site/
+	@$(DOCS) $(UV) sync --locked --all-extras --no-default-groups --group docs --quiet
+	@$(ONE_THREAD) .venv-docs/bin/python examples/run_docs.py
+	@$(ONE_THREAD) .venv-docs/bin/python examples/pictures.py
+	@.venv-docs/bin/python -m mkdocs build --quiet
+
+# Every adapter in the real package, each in the environment of its own lock; `make test` builds none of these.
+TESTED := $(patsubst compat/%/,compat-%,$(sort $(dir $(wildcard compat/*/test_*.py))))
+
+compat: $(TESTED) compat-xares-encoder ## all adapters in the real packages; compat-main, compat-hear … one of them
+
+compat-%: python $(UV)
+	@cd compat/$* && $(UNIWHISPER_UV) sync --locked --quiet
+	@cd compat/$* && $(ONE_THREAD) .venv/bin/python -m pytest -p no:cacheprovider $(PYTEST_ARGS) . ; \
+		status=$$?; $(PYTHON) ../page.py; exit $$status
+
+# X-ARES brings its own environment, in which the sources stand beside it.
+compat-xares-encoder: python $(UV)
+	@cd compat/xares && $(UNIWHISPER_UV) sync --locked --quiet
+	@cd compat/xares && $(ONE_THREAD) .venv/bin/python encoder_file.py; \
+		status=$$?; $(PYTHON) ../page.py; exit $$status
+
 demo: setup ## the whole path on synthetic sounds; AUDIO=folder embeds your own files instead
 	@$(RUN) uniwhisper demo $(if $(AUDIO),--audio "$(AUDIO)")
 
@@ -71,3 +96,11 @@ compat-xares: setup compat/xares/.venv ## agreement with the real X-ARES 0.1.3; 
 
 benchmark-xares: setup compat/xares/.venv ## time and disk beside the real X-ARES (needs FFmpeg); DATA=folder with esc50
 	@$(RUN) python benchmarks/xares.py --data "$(DATA)" $(COMPAT_ARGS)
+
+bench: setup ## CPU benchmarks beside their peers, as ratios; JSON in benchmarks/results
+	@cd benchmarks/peers && $(abspath $(UV)) sync --locked --quiet
+	@for script in cpu_embedding startup growth; do \
+		PYTHONPATH=src $(ONE_THREAD) benchmarks/peers/.venv/bin/python -W ignore benchmarks/$$script.py || exit 1; done
+
+bench-gpu: ## GPU benchmarks, in the Python that is active; SIZES="tiny small" narrows
+	@for script in gpu_embedding gpu_training; do PYTHONPATH=src python3 -W ignore benchmarks/$$script.py $(SIZES) || exit 1; done

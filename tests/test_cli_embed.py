@@ -89,7 +89,7 @@ def test_json(run, good, tmp_path):
     assert (summary["files"], summary["rows"], summary["width"]) == (1, 1, 32)
     assert [failed["path"] for failed in summary["failed"]] == [str(tmp_path / "missing.wav")]
     assert summary["output"] == str(tmp_path / "v.parquet")
-    assert set(summary["identity"]) == {"weights", "code", "pooling", "layer"}
+    assert set(summary["identity"]) == {"weights", "code", "pooling", "layer", "precision"}
 
 
 def test_files_of_the_same_name_stay_apart(run, tmp_path):

@@ -372,7 +372,7 @@ def test_from_pretrained_reads_a_folder_and_its_identity(tmp_path, embedder):
     torch.manual_seed(9)
     save_encoder(WhisperEncoder(SMALL), tmp_path / "b", dtype=torch.float32)
     a, b = (Embedder.from_pretrained(tmp_path / name, device="cpu") for name in "ab")
-    assert set(a.identity) == {"weights", "code", "pooling", "layer"}
+    assert set(a.identity) == {"weights", "code", "pooling", "layer", "precision"}
     assert a.identity["weights"] != b.identity["weights"]
     assert relative_l2(a.embed([clip(1)]).vectors, embedder.embed([clip(1)]).vectors) <= 1e-5
     assert a.embed([clip(1)]).identity == a.identity
@@ -418,3 +418,23 @@ def test_no_frame_of_a_file_that_breaks_off_is_given_out(embedder, bad_files):
         names = {block.name for block in embedder.frame_blocks(inputs)}
     assert names == {str(bad_files[0]), str(bad_files[4])}
     assert [failure.index for failure in inputs.failures] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_less_precision_is_asked_for_close_and_told_apart(embedder, precision):
+    clips = [clip(1), clip(2)]
+    before = [tensor.clone() for tensor in embedder.encoder.state_dict().values()]
+    less = Embedder.from_encoder(embedder.encoder, identity="small", source="small", precision=precision)
+    exact, close = embedder.embed(clips), less.embed(clips)
+    cosine = torch.cosine_similarity(torch.from_numpy(exact.vectors), torch.from_numpy(close.vectors))
+    assert (cosine > 0.999).all() and not np.array_equal(exact.vectors, close.vectors)
+    assert (exact.identity["precision"], close.identity["precision"]) == ("float32", precision)
+    assert all(torch.equal(a, b) for a, b in zip(embedder.encoder.state_dict().values(), before, strict=True))
+
+
+@pytest.mark.parametrize(("precision", "device"), [("fp8", "cpu"), ("int8", "cuda")])
+def test_a_precision_the_device_has_not_is_refused(embedder, precision, device):
+    with pytest.raises(UserError, match=f"no such precision on {device}"):
+        Embedder(
+            embedder.encoder, weights="w", source="s", device=torch.device(device), layer=None, precision=precision
+        )

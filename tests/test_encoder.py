@@ -1,6 +1,8 @@
 """The encoder equals the original at its window, and gives a clip the same frames whatever stands beside it."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,10 +12,11 @@ from torch import Tensor
 
 from uniwhisper.core.units import WINDOW_FRAMES, WINDOW_MELS
 from uniwhisper.features.logmel import log_mel
-from uniwhisper.model.attention import Packing, attend_by_length, attend_padded
+from uniwhisper.model.attention import attend_by_length, attend_packed, attend_padded
 from uniwhisper.model.checkpoint_formats import HUGGING_FACE
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
-from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.encoder import WhisperEncoder, compiled_halves
+from uniwhisper.model.packing import Packing
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder, random_encoder
 from whisper_reference import SMALL, reference, scramble, write_hugging_face
@@ -138,14 +141,67 @@ def test_what_lies_in_the_padding_has_no_effect(counts, garbage, layer):
         assert not frames_BTD[i, frame_counts_B[i] :].any()
 
 
+@given(counts=counts_of_clips, causal=st.booleans())
+@settings(deadline=None)
+def test_both_ways_of_attending_agree_with_the_formula(counts, causal):
+    packing = Packing.of(counts, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, packing.total, 2, 8, generator=generator)
+    expected = []
+    for q_PJK, k_PJK, v_PJK in zip(*(x.split(counts) for x in (query, key, value)), strict=True):
+        scores_JPP = torch.einsum("pjk,qjk->jpq", q_PJK, k_PJK) / 8**0.5
+        if causal:
+            scores_JPP = scores_JPP.masked_fill(torch.ones(len(q_PJK), len(q_PJK)).triu(1).bool(), -torch.inf)
+        expected.append(torch.einsum("jpq,qjk->pjk", scores_JPP.softmax(dim=2), v_PJK))
+    for attend in (attend_by_length, attend_padded):
+        got = attend(query, key, value, packing, causal=causal)
+        torch.testing.assert_close(got, torch.cat(expected), atol=1e-5, rtol=0)
+
+
 @given(counts=counts_of_clips)
 @settings(deadline=None)
-def test_both_ways_of_attending_agree(counts):
-    packing = Packing.of([*counts, max(counts) + 1], torch.device("cpu"))
-    generator = torch.Generator().manual_seed(0)
-    query, key, value = torch.randn(3, sum(packing.counts), 2, 8, generator=generator)
-    by_length = attend_by_length(query, key, value, packing)
-    torch.testing.assert_close(attend_padded(query, key, value, packing), by_length, atol=1e-5, rtol=0)
+def test_packing_there_and_back(counts):
+    packing = Packing.of(counts, torch.device("cpu"))
+    rows_PD = torch.randn(packing.total, 3)
+    padded_BTD = packing.unpack(rows_PD)
+    assert padded_BTD.shape == (len(counts), max(counts), 3)
+    assert torch.equal(packing.pack(padded_BTD), rows_PD)
+    for clip, count in enumerate(counts):
+        assert not padded_BTD[clip, count:].any()
+    wider_BTD = torch.nn.functional.pad(padded_BTD, (0, 0, 0, 2), value=float("nan"))
+    assert torch.equal(packing.pack(wider_BTD), rows_PD)
+    assert packing.offsets_B1.tolist() == [0, *torch.tensor(counts).cumsum(0).tolist()]
+
+
+@torch.inference_mode()
+def test_other_batch_shapes_compile_nothing_anew(monkeypatch):
+    """Tracing and its guards are what decides; the code generator behind them takes no part."""
+    compiled_halves.cache_clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain = miniature()
+    compiled = deepcopy(plain)
+    compiled.compile()
+    compiled(*batch([20, 31], MINIATURE.mel_bins))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for counts in ([40, 3, 17], [8] * 5, [7], [40] * 2, [3, 2]):
+            clips = batch(counts, MINIATURE.mel_bins)
+            assert relative(compiled(*clips)[0].flatten(0, 1) + 1, plain(*clips)[0].flatten(0, 1) + 1) <= 1e-6
+    compiled_halves.cache_clear()
+
+
+@torch.inference_mode()
+def test_half_precision_is_close_and_the_original_stays():
+    encoder = miniature()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    half = encoder.in_half()
+    mel_BMF, counts_B = batch([40, 3, 17], MINIATURE.mel_bins)
+    exact_BTD, frame_counts_B = encoder(mel_BMF, counts_B)
+    with torch.autocast("cpu", torch.bfloat16):
+        half_BTD, _ = half(mel_BMF, counts_B)
+    assert half_BTD.dtype == torch.float32 and half.blocks[0].mlp[0].weight.dtype == torch.bfloat16
+    exact, close = masked_mean(exact_BTD, frame_counts_B), masked_mean(half_BTD, frame_counts_B)
+    assert torch.cosine_similarity(exact, close).min() > 0.999
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
 def test_gradients_are_the_sum_of_those_of_the_clips_alone():
@@ -290,3 +346,28 @@ def test_masked_attention_in_bfloat16_has_finite_gradients(frames):
     inputs = [x.bfloat16().requires_grad_() for x in (query, key, value)]
     attend_padded(*inputs, packing).float().square().sum().backward()
     assert all(x.grad.isfinite().all() for x in inputs)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_packed_kernel_agrees_with_the_padded_one(causal):
+    counts = [300, 1, 17, 1500, 64]
+    packing = Packing.of(counts, torch.device("cuda"))
+    inputs = [torch.randn(packing.total, 6, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
+    exact = attend_padded(*(x.float() for x in inputs), packing, causal=causal)
+    got = attend_packed(*inputs, packing, causal=causal)
+    assert (got.float() - exact).norm() <= 1e-2 * exact.norm()
+
+
+@pytest.mark.gpu
+@torch.inference_mode()
+def test_half_precision_alone_and_beside_others_on_gpu():
+    encoder = random_encoder("base", seed=0).encoder.cuda()
+    half = encoder.in_half()
+    mel_BMF, counts_B = batch([WINDOW_MELS, 37, 2, 499, 500, 1601], 80, garbage=0.0)
+    exact = masked_mean(*encoder(mel_BMF.cuda(), counts_B))
+    with torch.autocast("cuda", torch.bfloat16):
+        per_frame, per_vector = largest_differences(half, mel_BMF.cuda(), counts_B)
+        vectors = masked_mean(*half(mel_BMF.cuda(), counts_B))
+    assert per_frame <= 1e-2 and per_vector <= 3e-3
+    assert torch.cosine_similarity(exact, vectors).min() >= 0.9999

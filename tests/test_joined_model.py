@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from small import SMALL_ENCODER, small_model, write_language_model
 from uniwhisper.core.errors import WeightsError
+from uniwhisper.model import answer_loss
 from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.language_model import FrozenLanguageModel
-from uniwhisper.model.uniwhisper import UniWhisper, join_right_padded
+from uniwhisper.model.packing import Packing
+from uniwhisper.model.uniwhisper import UniWhisper
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +52,21 @@ def a_batch(seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
-def test_loss_equals_a_plain_forward_of_transformers_clip_by_clip(model):
-    batch = a_batch()
+def gradients(model) -> torch.Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+
+
+@pytest.mark.parametrize("clip_R", [[0, 1, 2], [0, 0, 2], [1, 1, 1]])
+def test_losses_and_gradients_equal_a_plain_forward_of_transformers_row_by_row(model, clip_R):
+    batch = a_batch() | {"clip_R": torch.tensor(clip_R)}
+    weights_R = torch.tensor([0.3, 1.0, 2.0])
     losses = model(**batch)
+    (losses.sums_R * weights_R).sum().backward()
+    packed = gradients(model)
+    model.zero_grad()
     causal_lm = model.language_model.causal_lm
-    for clip in range(3):
-        mels, tokens = int(batch["mel_counts_B"][clip]), int(batch["token_counts_R"][clip])
+    for row, clip in enumerate(clip_R):
+        mels, tokens = int(batch["mel_counts_B"][clip]), int(batch["token_counts_R"][row])
         frames_1TD, _ = model.encoder(batch["mel_BMF"][clip : clip + 1, :, :mels], torch.tensor([mels]))
         padded = torch.zeros(1, -(-frames_1TD.shape[1] // 4) * 4, 32)
         padded[:, : frames_1TD.shape[1]] = frames_1TD
@@ -63,14 +74,18 @@ def test_loss_equals_a_plain_forward_of_transformers_clip_by_clip(model):
             padded.reshape(1, -1, 128) @ model.adapter.widen.weight.T + model.adapter.widen.bias
         )
         audio = hidden @ model.adapter.project.weight.T + model.adapter.project.bias
-        ids = batch["tokens_RL"][clip : clip + 1, :tokens]
+        ids = batch["tokens_RL"][row : row + 1, :tokens]
         inputs = torch.cat([audio, causal_lm.get_input_embeddings()(ids)], dim=1)
         labels = torch.full((1, inputs.shape[1]), -100)
-        answered = batch["loss_mask_RL"][clip, :tokens]
+        answered = batch["loss_mask_RL"][row, :tokens]
         labels[0, audio.shape[1] :][answered] = ids[0][answered]
         mean = causal_lm(inputs_embeds=inputs, labels=labels).loss
-        assert int(losses.token_counts_R[clip]) == int(answered.sum())
-        torch.testing.assert_close(losses.sums_R[clip], mean * answered.sum(), rtol=1e-5, atol=1e-5)
+        assert int(losses.token_counts_R[row]) == int(answered.sum())
+        torch.testing.assert_close(losses.sums_R[row], mean * answered.sum(), rtol=1e-5, atol=1e-5)
+        (mean * answered.sum() * weights_R[row]).backward()
+    # A clip that no row is about has no gradient either way; the encoder's sums are over all clips.
+    plain = gradients(model)
+    assert (packed - plain).norm() <= 1e-5 * plain.norm()
 
 
 def test_questions_about_one_clip_are_answered_as_if_each_had_the_clip_to_itself(model):
@@ -81,11 +96,12 @@ def test_questions_about_one_clip_are_answered_as_if_each_had_the_clip_to_itself
         "mel_BMF": batch["mel_BMF"][clip_R], "mel_counts_B": batch["mel_counts_B"][clip_R], "clip_R": torch.arange(3),
     })  # fmt: skip
     encoded = []
-    model.encoder.register_forward_hook(lambda _, inputs, __: encoded.append(len(inputs[0])))
+    model.encoder.final_norm.register_forward_hook(lambda _, inputs, __: encoded.append(len(inputs[0])))
     together = model(**batch | {"clip_R": clip_R})
     torch.testing.assert_close(together.sums_R, apart.sums_R, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(together.sums_R, model(**batch).sums_R), "which clip a row is about changes nothing"
-    assert encoded == [3, 3]
+    frames_of_three_clips = 19 + 50 + 4
+    assert encoded == [frames_of_three_clips] * 2
 
 
 def test_gradient_reaches_every_trained_weight_and_none_of_the_language_model(model):
@@ -159,16 +175,37 @@ def test_audio_tokens_start_with_the_spread_of_text_tokens():
     assert audio_BAH.std().item() == pytest.approx(0.02, rel=0.05)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5))
-def test_joining_leaves_no_padding_between(counts):
-    first_counts = torch.tensor([first for first, _ in counts])
-    second_counts = torch.tensor([second for _, second in counts])
-    first = torch.randn(len(counts), 7, 2)
-    second = torch.randn(len(counts), 8, 2)
-    joined = join_right_padded(first, first_counts, second, second_counts)
-    assert joined.shape[1] == int((first_counts + second_counts).max())
-    for row, (a, b) in enumerate(counts):
-        expected = torch.cat([first[row, :a], second[row, :b]])
-        torch.testing.assert_close(joined[row, : a + b], expected, rtol=0, atol=0)
-        assert not joined[row, a + b :].any()
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 11), min_size=1, max_size=5))
+def test_packed_audio_tokens_are_those_of_each_clip_alone(counts):
+    adapter = Adapter(AdapterConfig(frame_width=6, stack=4, hidden_width=10, token_width=5)).double()
+    clips = [torch.randn(count, 6, dtype=torch.float64) for count in counts]
+    audio_NH, audio = adapter.packed(torch.cat(clips), Packing.of(counts, torch.device("cpu")))
+    for got, clip in zip(audio_NH.split(audio.counts), clips, strict=True):
+        alone_BAH, counts_B = adapter(clip[None], torch.tensor([len(clip)]))
+        assert len(got) == counts_B.item()
+        torch.testing.assert_close(got, alone_BAH[0])
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 100])
+def test_projected_loss_and_gradient_equal_the_plain_ones(rows_at_once, monkeypatch):
+    monkeypatch.setattr(answer_loss, "ROWS_AT_ONCE", rows_at_once)
+    weight_VH, targets_N = torch.randn(7, 4, dtype=torch.float64), torch.tensor([0, 6, 3, 3, 1])
+    outward_N = torch.rand(5)
+    results = []
+    for project in (
+        answer_loss.projected_cross_entropy,
+        lambda h, w, t: torch.nn.functional.cross_entropy(h @ w.T, t, reduction="none").float(),
+    ):
+        hidden_NH = torch.linspace(-3, 3, 20, dtype=torch.float64).view(5, 4).requires_grad_()
+        losses_N = project(hidden_NH, weight_VH, targets_N)
+        (losses_N * outward_N).sum().backward()
+        results.append((losses_N.detach(), hidden_NH.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-6)
+
+
+def test_no_answer_token_means_no_loss():
+    hidden_NH = torch.zeros(0, 4, requires_grad=True)
+    losses_N = answer_loss.projected_cross_entropy(hidden_NH, torch.randn(7, 4), torch.zeros(0, dtype=torch.int64))
+    losses_N.sum().backward()
+    assert losses_N.shape == (0,) and hidden_NH.grad.shape == (0, 4)

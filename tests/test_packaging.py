@@ -29,9 +29,10 @@ def test_every_extra_is_in_all():
     assert extras.pop("all") == {"uniwhisper"}
     assert extras == {
         "train": {"transformers"},
-        "eval": {"scikit-learn", "matplotlib"},
-        "data": {"lhotse"},
+        "eval": {"scikit-learn", "matplotlib", "jiwer"},
+        "data": {"lhotse", "urllib3", "fsspec", "mido"},
         "m4a": {"av"},
+        "onnx": {"onnx", "onnxscript", "onnxruntime"},
     }
     assert set(re.search(r"\[(.*)\]", everything).group(1).split(",")) == set(extras)
 

@@ -23,11 +23,12 @@ from uniwhisper.data.prepare import prepare
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.recipes import load_recipe
 from uniwhisper.training.build import build_model
-from uniwhisper.training.loop import train, train_step
+from uniwhisper.training.loop import train
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction
 from uniwhisper.training.overrides import override
 from uniwhisper.training.recipe import Recipe
 from uniwhisper.training.record import read_metrics
+from uniwhisper.training.step import train_step
 
 CPU = torch.device("cpu")
 
@@ -212,15 +213,15 @@ def test_a_nonfinite_step_moves_no_weight_and_names_the_example(recipe, prepared
 
 
 def test_nonfinite_steps_in_a_row_stop_the_run(recipe, prepared, tmp_path, monkeypatch):
-    import uniwhisper.training.loop as loop
+    import uniwhisper.training.step as step
 
-    original = loop.log_mel
+    original = step.log_mel
 
     def broken(*arguments, **options):
         mel, counts = original(*arguments, **options)
         return mel * float("inf"), counts
 
-    monkeypatch.setattr(loop, "log_mel", broken)
+    monkeypatch.setattr(step, "log_mel", broken)
     with pytest.raises(RecipeError, match="3 steps in a row were not finite") as caught:
         run(override(recipe, ["loop.max_nonfinite_steps=3"]), prepared, tmp_path / "run")
     assert "tones/clip" in str(caught.value)
@@ -330,8 +331,8 @@ def test_on_a_gpu_a_resumed_run_sees_the_same_examples_and_agrees_for_50_steps(r
     run(changed, prepared, tmp_path / "whole", device=gpu)
     original = loop.save_checkpoint
 
-    def interrupt_after_the_first(*arguments):
-        original(*arguments)
+    def interrupt_after_the_first(*arguments, **options):
+        original(*arguments, **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loop, "save_checkpoint", interrupt_after_the_first)

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -386,3 +388,10 @@ def test_a_hub_id_is_found_in_the_cache(offline, theirs, weights):
     loaded = load_encoder("someone/whisper-small")
     assert loaded.source == "someone/whisper-small"
     assert loaded.identity == load_encoder(theirs).identity
+
+
+def test_loading_does_not_wake_the_compiler():
+    """Arithmetic on the meta device imports it, with sympy: seconds before a file is embedded."""
+    code = "import sys; from uniwhisper.model.weights import load_encoder; load_encoder(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"sympy", "torch._dynamo", "transformers"} & set(done.stdout.split())

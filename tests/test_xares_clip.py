@@ -130,7 +130,7 @@ def uneven_runs(clips: int, epochs: int) -> list[probe.ProbeRun]:
 def test_stacked_probes_are_what_pytorch_trains_one_by_one():
     vectors_ND, labels_N = blobs(100, 12, 5)
     runs = uneven_runs(100, epochs=4)
-    weights = probe.initial_weights(2, 12, 5)
+    weights = probe.initial_weights(2, 12, 5, epochs=10)
     answers = probe.train_probes(vectors_ND, labels_N, runs, weights=weights, batch_clips=16, score=accuracy)
     for run, weight, answer in zip(runs, weights, answers, strict=True):
         after = torch_probe(vectors_ND, labels_N, run, weight, 16, torch.nn.CrossEntropyLoss())
@@ -144,7 +144,7 @@ def test_stacked_multi_label_probes_are_what_pytorch_trains():
     vectors_ND, _ = blobs(100, 12, 5)
     targets_NC = (np.random.default_rng(2).random((100, 3)) < 0.3).astype(np.float32)
     runs = uneven_runs(100, epochs=3)
-    weights = probe.initial_weights(2, 12, 3)
+    weights = probe.initial_weights(2, 12, 3, epochs=10)
     answers = probe.train_probes(
         vectors_ND, targets_NC, runs, weights=weights, batch_clips=16, score=lambda logits, _: -float(logits.mean())
     )
@@ -156,7 +156,7 @@ def test_stacked_multi_label_probes_are_what_pytorch_trains():
 def test_the_choosing_rows_may_be_others_than_the_scored_ones():
     vectors_ND, labels_N = blobs(100, 12, 5)
     orders = [np.arange(60)] * 3
-    weights = probe.initial_weights(1, 12, 5)
+    weights = probe.initial_weights(1, 12, 5, epochs=10)
     answers = [
         probe.train_probes(
             vectors_ND,
@@ -179,10 +179,29 @@ def test_the_learning_rate_is_the_published_cosine():
     assert probe.learning_rate(0, 1) == 1e-3
 
 
+def test_initial_weights_are_those_of_heads_made_between_passes_over_loaders():
+    """A head, then for each epoch a pass over a training and a choosing loader, then one over the scored fold."""
+    epochs, expected = 3, []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(42)
+        for _ in range(3):
+            expected.append(torch.nn.Linear(6, 4))
+            for _ in range(2 * epochs + 1):
+                list(torch.utils.data.DataLoader(Numbers(), batch_size=None))
+    found = probe.initial_weights(3, 6, 4, epochs=epochs)
+    for layer, (weight, bias) in zip(expected, found, strict=True):
+        assert torch.equal(layer.weight, weight) and torch.equal(layer.bias, bias)
+
+
+class Numbers(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(range(3))
+
+
 def test_initial_weights_leave_the_callers_generator_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first, again = probe.initial_weights(2, 4, 3), probe.initial_weights(1, 4, 3)
+    first, again = probe.initial_weights(2, 4, 3, epochs=10), probe.initial_weights(1, 4, 3, epochs=10)
     assert (torch.get_rng_state() == before).all()
     assert (first[0][0] == again[0][0]).all() and (first[0][0] != first[1][0]).any()
 
@@ -230,7 +249,12 @@ def test_folds_are_trained_on_the_others_and_chosen_on_themselves():
             for fold in range(3)
         ]
         answers = probe.train_probes(
-            vectors_ND, labels_N, runs, weights=probe.initial_weights(3, 12, 3), batch_clips=32, score=accuracy
+            vectors_ND,
+            labels_N,
+            runs,
+            weights=probe.initial_weights(3, 12, 3, epochs=3),
+            batch_clips=32,
+            score=accuracy,
         )
         assert scores.probe_folds[seed] == pytest.approx([max(answer.chosen_by) for answer in answers])
     expected = [

@@ -171,13 +171,25 @@ def test_a_frame_probe_learns_what_sounds():
     training, scored = sounding_clips(40, 4, 0), sounding_clips(10, 4, 1)
     orders = order.epoch_orders([np.arange(40)], epochs=TASK.epochs, seed=0)
     answer = frame.frame_probe(
-        TASK, training, scored, scored, orders=orders, hop_seconds=0.02, weights=probe.initial_weights(1, 64, 4)[0]
+        TASK,
+        training,
+        scored,
+        scored,
+        orders=orders,
+        hop_seconds=0.02,
+        weights=probe.initial_weights(1, 64, 4, epochs=10)[0],
     )
     assert answer.score == max(answer.chosen_by) == answer.chosen_by[answer.epoch]
     assert answer.score > 0.7
     shuffled = frame.FrameClips(training.frames, training.targets[::-1])
     confused = frame.frame_probe(
-        TASK, shuffled, scored, scored, orders=orders, hop_seconds=0.02, weights=probe.initial_weights(1, 64, 4)[0]
+        TASK,
+        shuffled,
+        scored,
+        scored,
+        orders=orders,
+        hop_seconds=0.02,
+        weights=probe.initial_weights(1, 64, 4, epochs=10)[0],
     )
     assert confused.score < answer.score - 0.2
 
@@ -212,7 +224,7 @@ def test_positives_weigh_more_in_maestro():
             training,
             orders=[np.arange(8)] * 2,
             hop_seconds=0.02,
-            weights=probe.initial_weights(1, 64, 4)[0],
+            weights=probe.initial_weights(1, 64, 4, epochs=10)[0],
         )
         found.append(answer.score)
     assert found[0] != found[1]

@@ -54,6 +54,7 @@ class Whisper(nn.Module):
                 token of a row is never predicted.
         """
         frames_BTD, frame_counts_B = self.encoder(mel_BMF, mel_counts_B)
+        clip_R, tokens_RL, loss_mask_RL = (x.to(frames_BTD.device) for x in (clip_R, tokens_RL, loss_mask_RL))
         hidden_RLD = self.decoder(tokens_RL, frames_BTD[clip_R], frame_counts_B[clip_R])
         row_N, token_N = loss_mask_RL.nonzero(as_tuple=True)
         logits_NV = self.decoder.logits(hidden_RLD[row_N, token_N - 1]).float()

@@ -29,6 +29,9 @@ VERBS = {
     "report": "uniwhisper.cli.report:report",
     "demo": "uniwhisper.cli.demo:demo",
     "pretrain-lm": "uniwhisper.cli.train:pretrain_lm",
+    "finetune": "uniwhisper.cli.finetune:finetune",
+    "classify": "uniwhisper.cli.classify:classify",
+    "export": "uniwhisper.cli.export:export",
     "doctor": "uniwhisper.cli.doctor:doctor",
 }
 

@@ -37,6 +37,25 @@ def embed(
     device: Annotated[
         str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute; the choice is printed.")
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", metavar="float32|bf16|int8", help="bf16 for GPUs and int8 for CPUs: close."),
+    ] = "float32",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the encoder first: a minute, for hours of audio.")
+    ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="local|ray",
+            help="ray: on a Ray cluster, from files, folders, .jsonl or .parquet into a folder of parts; go on by "
+            "running it again.",
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, show_default="all there is room for", help="Most Ray actors.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
@@ -52,6 +71,13 @@ def embed(
     from uniwhisper.cli.output import audio_progress, note
     from uniwhisper.core.files import atomic_output
 
+    settings = {"device": device, "layer": layer, "precision": precision, "compiled": compiled}
+    if engine != "local":
+        _check_engine(engine, frames=frames, overwrite=overwrite)
+        from uniwhisper.cli.embed_parts import embed_in_parts
+
+        embed_in_parts(sources, output, {"source": model, **settings}, workers=workers, as_json=as_json)
+        return
     with atomic_output(output, overwrite=overwrite) as temporary:
         paths = _find(sources)
 
@@ -59,7 +85,7 @@ def embed(
         from uniwhisper.embedding.device import device_text
         from uniwhisper.embedding.embedder import Embedder
 
-        embedder = Embedder.from_pretrained(model, device=device, layer=layer)
+        embedder = Embedder.from_pretrained(model, **settings)
         note(f"device: {device_text(embedder.device)}")
         start = perf_counter()
         with Inputs(paths, skip=True) as inputs, audio_progress("embedding") as progress:
@@ -83,6 +109,20 @@ class Written:
     rows: int
     seconds: float
     """Seconds of audio."""
+
+
+def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
+    from uniwhisper.core.errors import UserError
+
+    if engine != "ray":
+        raise UserError(f"engine {engine!r}", expected="local or ray", got=engine, fix="leave --engine out")
+    if frames or overwrite:
+        raise UserError(
+            "--engine ray writes vectors into a folder that it adds to",
+            expected="neither --frames nor --overwrite",
+            got="--frames" if frames else "--overwrite",
+            fix="leave it out, or use --engine local",
+        )
 
 
 def _find(sources: list[str]) -> list[Path]:

@@ -26,7 +26,12 @@ _SIZE_STEP = 1 << 13  # Fourier transforms of few different lengths: each new on
 
 
 class ResidentAudio:
-    """Recordings as one int16 tensor on `device`, in the order of the manifests' records."""
+    """Recordings as one tensor on a device, in the order of the manifests' records.
+
+    Args:
+        samples: int16 (all clips' samples, one after the other), mono at 16 kHz, full scale 32767.
+        counts: samples of each clip.
+    """
 
     def __init__(self, samples: Tensor, counts: Sequence[int]) -> None:
         assert samples.dtype == torch.int16 and len(samples) == sum(counts), "the samples are those of the clips"

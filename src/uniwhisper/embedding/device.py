@@ -1,9 +1,13 @@
 """The device in words, and the arithmetic it is held to."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal
 
 import torch
+
+Precision = Literal["float32", "bf16", "int8"]
+"""Arithmetic of the encoder's matrix products. Norms, sums of a block and log-mel never have less than float32."""
 
 
 def device_text(device: torch.device) -> str:
@@ -40,3 +44,8 @@ def full_float32(device: torch.device) -> Iterator[None]:
     finally:
         for operator, precision in zip(operators, before, strict=True):
             operator.fp32_precision = precision
+
+
+def arithmetic(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """What the encoder runs under: real float32 whatever the caller has set, or bfloat16 products."""
+    return full_float32(device) if precision != "bf16" else torch.autocast(device.type, torch.bfloat16)

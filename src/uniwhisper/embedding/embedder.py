@@ -7,6 +7,7 @@ each with its own log-mel maximum, and the windows' frames follow each other wit
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,11 +21,12 @@ from uniwhisper.core.identity import code_identity
 from uniwhisper.core.units import FRAMES_PER_SECOND
 from uniwhisper.embedding.batches import Budget, pack
 from uniwhisper.embedding.decode import Inputs, Window
-from uniwhisper.embedding.device import full_float32, is_out_of_memory
+from uniwhisper.embedding.device import Precision, arithmetic, is_out_of_memory
+from uniwhisper.embedding.launched import Launched, launch
 from uniwhisper.embedding.table import EmbeddingTable, FrameBlock, FrameVectors
-from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.quantize import in_int8
 from uniwhisper.model.weights import load_encoder
 
 OnError = Literal["raise", "skip"]
@@ -39,7 +41,16 @@ POOLING = "mean of all real frames"
 class Embedder:
     """A Whisper-shaped encoder that turns audio into vectors; made by `from_pretrained` or `from_encoder`."""
 
-    def __init__(self, encoder: WhisperEncoder, *, weights: str, source: str, device: torch.device, layer: int | None):
+    def __init__(
+        self,
+        encoder: WhisperEncoder,
+        *,
+        weights: str,
+        source: str,
+        device: torch.device,
+        layer: int | None,
+        precision: Precision,
+    ):
         if layer is not None and not 0 <= layer <= encoder.config.layers:
             raise UserError(
                 f"{source} has no layer {layer}",
@@ -47,7 +58,8 @@ class Embedder:
                 got=str(layer),
                 fix="choose a layer in this range, or leave it out for the encoder's normal output",
             )
-        self.encoder = encoder
+        self.encoder = _as_asked(encoder, precision, device)
+        self.precision = precision
         self.device = device
         self.layer = layer
         self.source = source
@@ -57,11 +69,18 @@ class Embedder:
             "code": code_identity(),
             "pooling": POOLING,
             "layer": "final" if layer is None else str(layer),
+            "precision": precision,
         }
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path | None = None, *, device: str = "auto", layer: int | None = None
+        cls,
+        source: str | Path | None = None,
+        *,
+        device: str = "auto",
+        layer: int | None = None,
+        precision: Precision = "float32",
+        compiled: bool = False,
     ) -> "Embedder":
         """Load weights and place them on a device.
 
@@ -71,28 +90,47 @@ class Embedder:
             device: `auto` (a GPU if there is one), `cpu` or `cuda`.
             layer: 0 is the input of the first block, k the output of block k without the final normalisation. None:
                 the encoder's normal output, after the last block and the final normalisation.
+            precision: `bf16` is several times as fast on a GPU, `int8` half as fast again on a CPU; both are close to
+                float32, not equal (docs/performance.md).
+            compiled: compile the encoder at the first call. Costs a minute once, gains from hours of audio on.
 
         Raises:
             UserError: the weights cannot be found or fitted, the device is absent, or there is no such layer.
         """
         place = choose_device(device)
         loaded = load_encoder(source)
-        return cls(loaded.encoder.to(place), weights=loaded.identity, source=loaded.source, device=place, layer=layer)
+        embedder = cls(
+            loaded.encoder.to(place),
+            weights=loaded.identity,
+            source=loaded.source,
+            device=place,
+            layer=layer,
+            precision=precision,
+        )
+        if compiled:
+            embedder.encoder.compile()
+        return embedder
 
     @classmethod
     def from_encoder(
-        cls, encoder: WhisperEncoder, *, identity: str, source: str, layer: int | None = None
+        cls,
+        encoder: WhisperEncoder,
+        *,
+        identity: str,
+        source: str,
+        layer: int | None = None,
+        precision: Precision = "float32",
     ) -> "Embedder":
-        """Use an encoder that is already in memory, where it is: it is neither copied nor moved.
+        """Use an encoder that is already in memory, where it is: never moved, and copied for less precision only.
 
         Args:
             encoder: float32.
             identity: hash of its weights. It does not follow later changes of the weights.
             source: what to call it.
-            layer: as in `from_pretrained`.
+            layer, precision: as in `from_pretrained`.
         """
         device = next(encoder.parameters()).device
-        return cls(encoder, weights=identity, source=source, device=device, layer=layer)
+        return cls(encoder, weights=identity, source=source, device=device, layer=layer, precision=precision)
 
     def __repr__(self) -> str:
         return f"Embedder({self.source!r}, width={self.width}, device={str(self.device)!r})"
@@ -139,10 +177,10 @@ class Embedder:
         frames_N = np.zeros(places, dtype=np.int64)
         seconds_N = np.zeros(places)
         meter = _Meter(inputs, progress)
-        for batch, frames_BTD, frame_counts_B in self._encoded(windows, batch_seconds):
-            # Frames in padding are zero, so the sum over all is the sum over the real ones.
-            sums_BD = frames_BTD.sum(dim=1, dtype=torch.float64).cpu().numpy()
-            for window, sum_D, frames in zip(batch, sums_BD, frame_counts_B.tolist(), strict=True):
+        # Frames in padding are zero, so the sum over all is the sum over the real ones.
+        sums = partial(torch.sum, dim=1, dtype=torch.float64)
+        for batch, sums_BD, frame_counts in self._encoded(windows, batch_seconds, sums):
+            for window, sum_D, frames in zip(batch, sums_BD.numpy(), frame_counts, strict=True):
                 index = window.planned.index
                 sums_ND[index] += sum_D
                 frames_N[index] += frames
@@ -154,10 +192,11 @@ class Embedder:
         failed = {failure.index for failure in inputs.failures}
         rows = [planned for planned in inputs.planned if planned.index not in failed]
         kept = [planned.index for planned in rows]
+        sums_ND /= np.maximum(frames_N, 1)[:, None]  # in place: there may be a million rows
         return EmbeddingTable(
             names=[planned.name for planned in rows],
             seconds=seconds_N[kept],
-            vectors=(sums_ND[kept] / frames_N[kept, None]).astype(np.float32),
+            vectors=sums_ND.astype(np.float32)[kept],
             failures=list(inputs.failures),
             identity=dict(self.identity),
         )
@@ -189,11 +228,11 @@ class Embedder:
         windows = inputs.windows(longest_first=False, whole_only=True, ahead_seconds=self._batch_seconds(batch_seconds))
         meter = _Meter(inputs, progress)
         index, first_frame = -1, 0
-        for batch, frames_BTD, frame_counts_B in self._encoded(windows, batch_seconds):
-            for window, frames_TD, frames in zip(batch, frames_BTD, frame_counts_B.tolist(), strict=True):
+        for batch, frames_BTD, frame_counts in self._encoded(windows, batch_seconds, lambda frames_BTD: frames_BTD):
+            for window, frames_TD, frames in zip(batch, frames_BTD, frame_counts, strict=True):
                 if window.planned.index != index:
                     index, first_frame = window.planned.index, 0
-                vectors_TD = frames_TD[:frames].cpu().numpy()
+                vectors_TD = frames_TD[:frames].numpy()
                 if not np.isfinite(vectors_TD).all():
                     raise _not_finite(window.planned.name)
                 yield FrameBlock(index, window.planned.name, first_frame, window.seconds, vectors_TD)
@@ -208,17 +247,29 @@ class Embedder:
         return BATCH_SECONDS[self.device.type] if asked is None else asked
 
     def _encoded(
-        self, windows: Iterator[Window], batch_seconds: float | None
-    ) -> Iterator[tuple[list[Window], Tensor, Tensor]]:
-        """(windows, frames_BTD, frame_counts_B) batch by batch, in the order of `windows`."""
-        budget = Budget(self._batch_seconds(batch_seconds))
-        for batch in pack(windows, budget):
-            yield from self._encode(batch, budget)
+        self, windows: Iterator[Window], batch_seconds: float | None, reduce: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[list[Window], Tensor, list[int]]]:
+        """(windows, `reduce` of their frames_BTD on the CPU, frame counts) batch by batch, in the order of `windows`.
 
-    def _encode(self, batch: list[Window], budget: Budget) -> Iterator[tuple[list[Window], Tensor, Tensor]]:
-        encoded = self._try(batch)
-        if encoded is not None:
-            yield batch, *encoded
+        A GPU is given the next batch before the results of the last are waited for, so it is never idle in between.
+        """
+        budget = Budget(self._batch_seconds(batch_seconds))
+        waiting: Launched | None = None
+        for batch in pack(windows, budget):
+            for launched in self._encode(batch, budget, reduce):
+                if waiting is not None:
+                    yield waiting.windows, waiting.take(), waiting.frame_counts
+                waiting = launched
+                if self.device.type == "cpu":  # nothing runs beside it
+                    yield waiting.windows, waiting.take(), waiting.frame_counts
+                    waiting = None
+        if waiting is not None:
+            yield waiting.windows, waiting.take(), waiting.frame_counts
+
+    def _encode(self, batch: list[Window], budget: Budget, reduce: Callable[[Tensor], Tensor]) -> Iterator[Launched]:
+        launched = self._try(batch, reduce)
+        if launched is not None:
+            yield launched
             return
         if len(batch) == 1:
             raise UserError(
@@ -235,30 +286,35 @@ class Embedder:
         )
         # Packed as they are taken: what one part teaches about the memory holds for the next.
         for part in pack(iter(batch), budget):
-            yield from self._encode(part, budget)
+            yield from self._encode(part, budget, reduce)
 
-    def _try(self, batch: list[Window]) -> tuple[Tensor, Tensor] | None:
-        """Frames of a batch; None if the device's memory did not suffice, with everything freed again."""
-        sample_counts_B = torch.tensor([len(window.samples) for window in batch])
-        wave_BS = np.zeros((len(batch), int(sample_counts_B.max())), dtype=np.float32)
-        for row_S, window in zip(wave_BS, batch, strict=True):
-            row_S[: len(window.samples)] = window.samples
+    def _try(self, batch: list[Window], reduce: Callable[[Tensor], Tensor]) -> Launched | None:
+        """Start a batch; None if the device's memory did not suffice, with everything freed again."""
         try:
-            with torch.inference_mode(), full_float32(self.device):
-                mel_BMF, mel_counts_B = log_mel(
-                    torch.from_numpy(wave_BS).to(self.device),
-                    sample_counts_B.to(self.device),
-                    mel_bins=self.encoder.config.mel_bins,
-                )
-                return self.encoder(mel_BMF, mel_counts_B, layer=self.layer)
+            with torch.inference_mode(), arithmetic(self.device, self.precision):
+                return launch(self.encoder, batch, reduce, device=self.device, layer=self.layer)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         # Outside the handler: the exception's traceback would keep the tensors alive.
-        mel_BMF = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+
+def _as_asked(encoder: WhisperEncoder, precision: Precision, device: torch.device) -> WhisperEncoder:
+    if precision == "float32":
+        return encoder
+    if precision == "bf16":
+        return encoder.in_half()
+    if precision == "int8" and device.type == "cpu":
+        return in_int8(encoder)
+    raise UserError(
+        f"there is no such precision on {device.type}",
+        expected="float32 or bf16; on a CPU also int8",
+        got=repr(precision),
+        fix="choose one of these",
+    )
 
 
 def frame_times(first_frame: int, frames: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def trained_on(source: str, folder: Path | None) -> list[str] | None:
 
 
 def corpora_of(folder: Path) -> list[str] | None:
-    """From `trained_on` in `config.json` (a list of names), else the first column of the card's table "Trained on"."""
+    """By `trained_on` in `config.json` (names), else by the tables of its card whose first column is `corpus`."""
     try:
         listed = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("trained_on")
     except (OSError, ValueError, AttributeError):
@@ -36,11 +36,9 @@ def corpora_of(folder: Path) -> list[str] | None:
         card = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
-    section = re.search(r"^## Trained on\n(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
-    if not section:
-        return None
-    rows = re.findall(r"^\| *`?([\w.-]+)`? *\|", section[1], re.MULTILINE)
-    return sorted(row for row in rows if row not in ("corpus", "---") and not set(row) <= {"-"}) or None
+    # A run's card and a written one name the corpora in a table with this first column.
+    tables = re.findall(r"^\| *corpus *\|.*\n\|[ :|-]+\n((?:\|.*(?:\n|\Z))*)", card, re.MULTILINE)
+    return sorted(set(re.findall(r"^\| *`?([\w.-]+)`? *\|", "".join(tables), re.MULTILINE))) or None
 
 
 def checked_against(task: dict[str, Any], corpora: list[str] | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from uniwhisper.core.errors import WeightsError
 from uniwhisper.core.units import ceil_div
+from uniwhisper.model.packing import Packing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,5 +82,18 @@ class Adapter(nn.Module):
         missing = -frames_BTD.shape[1] % stack
         frames_BTD = F.pad(frames_BTD, (0, 0, 0, missing))
         stacked = frames_BTD.reshape(frames_BTD.shape[0], -1, stack * frames_BTD.shape[2])
-        audio_BAH = self.project(F.gelu(self.widen(stacked)))
-        return audio_BAH, ceil_div(frame_counts_B, stack)
+        return self._tokens(stacked), ceil_div(frame_counts_B, stack)
+
+    def packed(self, frames_PD: Tensor, frames: Packing) -> tuple[Tensor, Packing]:
+        """`forward` without padding: `frames_PD`, packed as `frames` says -> (audio_NH, where each clip's lie)."""
+        stack = self.config.stack
+        audio = Packing(tuple(ceil_div(count, stack) for count in frames.counts), ceil_div(frames.counts_B, stack))
+        starts_B = frames.counts_B.cumsum(0) - frames.counts_B
+        place_NS = audio.place_P[:, None] * stack + torch.arange(stack, device=frames_PD.device)
+        missing_NS = place_NS >= frames.counts_B[audio.clip_P][:, None]
+        rows_NS = (starts_B[audio.clip_P][:, None] + place_NS).masked_fill(missing_NS, 0)
+        stacked_NSD = frames_PD[rows_NS].masked_fill(missing_NS[..., None], 0)
+        return self._tokens(stacked_NSD.flatten(1)), audio
+
+    def _tokens(self, stacked: Tensor) -> Tensor:
+        return self.project(F.gelu(self.widen(stacked)))

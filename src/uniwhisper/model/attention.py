@@ -1,93 +1,110 @@
-"""Self-attention over clips of unequal length, on packed frames.
+"""Self-attention over packed clips: each row attends to the rows of its own clip and to no other.
 
-The real frames of a batch lie one after the other in one tensor, so that the linear layers compute nothing on padding.
-Only `attend` needs to know where one clip ends and the next begins: a kernel for packed sequences (cumulative lengths)
-would replace its inside and nothing else. Measurements: docs/decisions/0003-encoder-any-length.md.
+Three ways that compute the same; which is taken where, and why: docs/decisions/0020-packed-encoding.md.
 
-Letters, beside those in docs/shapes.md: P real frames of the batch · J attention heads · K width of a head.
+Letters, beside those in docs/shapes.md: P packed rows of the batch · J attention heads · K width of a head.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import lru_cache
+from inspect import signature
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-
-@dataclass(frozen=True)
-class Packing:
-    """Where the real frames of a padded batch lie."""
-
-    counts: tuple[int, ...]
-    """Real frames of each clip, at least 1."""
-    rows_P: Tensor | None
-    """int64, index of each real frame among the B·T padded ones; None if all of them are real."""
-
-    @classmethod
-    def of(cls, counts: list[int], device: torch.device) -> "Packing":
-        """Packing of a batch padded to its longest clip; `counts` are the real frames of each clip."""
-        longest = max(counts)
-        if min(counts) == longest:
-            return cls(tuple(counts), None)
-        real_BT = torch.arange(longest) < torch.tensor(counts)[:, None]
-        return cls(tuple(counts), real_BT.flatten().nonzero().squeeze(1).to(device))
-
-    def pack(self, padded_BTx: Tensor) -> Tensor:
-        """The real frames of `padded_BTx` (B, T, …) alone: (P, …), same dtype."""
-        every = padded_BTx.flatten(0, 1)
-        return every if self.rows_P is None else every.index_select(0, self.rows_P)
-
-    def unpack(self, packed_Px: Tensor) -> Tensor:
-        """`packed_Px` (P, …) as (B, T, …), same dtype, zeros in the padding."""
-        batch_shape = (len(self.counts), max(self.counts))
-        if self.rows_P is None:
-            return packed_Px.unflatten(0, batch_shape)
-        every = packed_Px.new_zeros(batch_shape[0] * batch_shape[1], *packed_Px.shape[1:])
-        return every.index_copy(0, self.rows_P, packed_Px).unflatten(0, batch_shape)
+from uniwhisper.core.units import WINDOW_FRAMES
+from uniwhisper.model.packing import Packing
 
 
-def attend(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing) -> Tensor:
-    """Each frame attends to all frames of its own clip and to no other.
+def attend(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, *, causal: bool = False) -> Tensor:
+    """Each row attends to all rows of its own clip, or with `causal` to those up to itself.
 
     Args:
         query_PJK, key_PJK, value_PJK: one dtype; packed as `packing` says.
         packing: of this batch.
+        causal: whether later rows are hidden.
 
     Returns:
         mixed_PJK: dtype of the query.
     """
-    # A kernel launch costs more than some wasted arithmetic on an accelerator, and less than it on a CPU.
-    if packing.rows_P is None or query_PJK.device.type == "cpu":
-        return attend_by_length(query_PJK, key_PJK, value_PJK, packing)
-    return attend_padded(query_PJK, key_PJK, value_PJK, packing)
+    if packing.uniform or query_PJK.device.type == "cpu":
+        return attend_by_length(query_PJK, key_PJK, value_PJK, packing, causal=causal)
+    if query_PJK.device.type == "cuda" and query_PJK.dtype in (torch.bfloat16, torch.float16):
+        return attend_packed(query_PJK, key_PJK, value_PJK, packing, causal=causal)
+    return attend_padded(query_PJK, key_PJK, value_PJK, packing, causal=causal)
 
 
-def attend_by_length(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing) -> Tensor:
+def attend_packed(
+    query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, *, causal: bool = False
+) -> Tensor:
+    """One kernel that knows where each clip begins; half precision on a CUDA device only.
+
+    Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
+    """
+    offsets_B1, longest = packing.offsets_B1, packing.longest
+    kernel, causal_options = _packed_kernel()
+    options = causal_options if causal else {}
+    return kernel(query_PJK, key_PJK, value_PJK, offsets_B1, offsets_B1, longest, longest, **options)
+
+
+@lru_cache
+def _packed_kernel() -> tuple[Callable[..., Tensor], dict[str, Any]]:
+    """PyTorch's kernel, imported when it is needed, and how its version is told to be causal."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    by_window = "window_size" in signature(varlen_attn).parameters
+    return varlen_attn, {"window_size": (-1, 0)} if by_window else {"is_causal": True}
+
+
+def attend_by_length(
+    query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, *, causal: bool = False
+) -> Tensor:
     """One call per run of neighbouring clips of equal length: no mask, and no arithmetic on padding.
 
     Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
     """
+    if query_PJK.device.type == "cuda":
+        with sdpa_kernel(_kernels(packing), set_priority=True):
+            return _by_length(query_PJK, key_PJK, value_PJK, packing, causal)
+    return _by_length(query_PJK, key_PJK, value_PJK, packing, causal)
+
+
+def _kernels(packing: Packing) -> list[SDPBackend]:
+    """In the order of preference. cuDNN is the fastest but plans anew for every length, which costs more than it saves:
+    it is for whole windows, the length that comes again and again. Its masked backward is not to be trusted (below)."""
+    others = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    whole_windows = packing.uniform and packing.longest == WINDOW_FRAMES and not torch.is_grad_enabled()
+    return [SDPBackend.CUDNN_ATTENTION, *others] if whole_windows else others
+
+
+def _by_length(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, causal: bool) -> Tensor:
     runs = [(len(list(run)), count) for count, run in groupby(packing.counts)]
     rows = [clips * count for clips, count in runs]
     mixed = []
     for run, *parts in zip(runs, *(x_PJK.split(rows) for x_PJK in (query_PJK, key_PJK, value_PJK)), strict=True):
         query, key, value = (x_PJK.unflatten(0, run).transpose(1, 2) for x_PJK in parts)
-        mixed.append(scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(0, 1))
-    return torch.cat(mixed)
+        mixed_BJTK = scaled_dot_product_attention(query, key, value, is_causal=causal)
+        mixed.append(mixed_BJTK.transpose(1, 2).flatten(0, 1))
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def attend_padded(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing) -> Tensor:
-    """One call for the whole batch, with a mask that hides the padded keys.
+def attend_padded(
+    query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, *, causal: bool = False
+) -> Tensor:
+    """One call for the whole batch, padded to its longest clip, with a mask that hides the padded keys.
 
     Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
     """
-    assert packing.rows_P is not None, "an unpadded batch needs no mask"
     query, key, value = (packing.unpack(x_PJK).transpose(1, 2) for x_PJK in (query_PJK, key_PJK, value_PJK))
-    ones_P = torch.ones_like(packing.rows_P, dtype=torch.bool)
-    visible_B11T = packing.unpack(ones_P)[:, None, None]
+    place_T = torch.arange(packing.longest, device=query.device)
+    visible_BJTT = (place_T < packing.counts_B[:, None])[:, None, None]
+    if causal:
+        visible_BJTT = visible_BJTT & (place_T <= place_T[:, None])
     # cuDNN's backward pass gives NaN for masked bfloat16 at some lengths (PyTorch issue 196678).
     with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
-        mixed_BJTK = scaled_dot_product_attention(query, key, value, attn_mask=visible_B11T)
+        mixed_BJTK = scaled_dot_product_attention(query, key, value, attn_mask=visible_BJTT)
     return packing.pack(mixed_BJTK.transpose(1, 2))

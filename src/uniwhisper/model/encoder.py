@@ -8,14 +8,18 @@ Differs from it: nothing in the weights. Positions are never trained; they are r
 """
 
 import math
+from collections.abc import Callable
+from copy import deepcopy
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, pad
 
-from uniwhisper.core.units import FRAME_MELS, frame_count
-from uniwhisper.model.attention import Packing, attend
+from uniwhisper.core.units import FRAME_MELS
+from uniwhisper.model.attention import attend
 from uniwhisper.model.config import EncoderConfig
+from uniwhisper.model.packing import MelSlots, Packing, to_device
 
 INIT_STD = 0.02  # of linear layers, as GPT-2 and most encoders since
 STEM_GAIN = 3.0  # of the second convolution over Kaiming's scale
@@ -36,7 +40,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of each clip's frames among themselves."""
+    """Weights of multi-head attention; `model.attention` computes it."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -46,14 +50,25 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
-        """Mix `x_PD` (P packed real frames, as `packing` says) within each clip; same shape."""
-        heads = (layer(x_PD).unflatten(1, (self.heads, -1)) for layer in (self.query, self.key, self.value))
-        return self.out(attend(*heads, packing).flatten(1))
+    def split(self, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of `x_PD`, each (P, heads, width / heads)."""
+        layers = (self.query, self.key, self.value)
+        if x_PD.device.type == "cpu":
+            parts = [layer(x_PD) for layer in layers]
+        else:
+            # One product as wide as three keeps a GPU busier; joining the weights costs less than 1 % of a full batch.
+            bias_D = self.query.bias
+            bias = torch.cat([bias_D, torch.zeros_like(bias_D), self.value.bias])
+            parts = linear(x_PD, torch.cat([layer.weight for layer in layers]), bias).chunk(3, dim=1)
+        query, key, value = (part.unflatten(1, (self.heads, -1)) for part in parts)
+        return query, key, value
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a GELU layer four times as wide."""
+    """Pre-norm transformer block: attention, then a GELU layer four times as wide.
+
+    Two halves that see rows only, and attention between them, which sees clips: the halves are what `compile` compiles.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -61,11 +76,30 @@ class Block(nn.Module):
         self.attention = SelfAttention(width, heads)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self._before, self._after = _before_attention, _after_attention
+
+    def compile_halves(self) -> None:
+        """Compile for any number of rows; blocks of one width share what is compiled."""
+        self._before, self._after = compiled_halves()
 
     def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
         """Transform `x_PD` (P packed real frames, as `packing` says); same shape."""
-        x_PD = x_PD + self.attention(self.attention_norm(x_PD), packing)
-        return x_PD + self.mlp(self.mlp_norm(x_PD))
+        return self._after(self, x_PD, attend(*self._before(self, x_PD), packing))
+
+
+def _before_attention(block: Block, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return block.attention.split(block.attention_norm(x_PD))
+
+
+def _after_attention(block: Block, x_PD: Tensor, mixed_PJK: Tensor) -> Tensor:
+    x_PD = x_PD + block.attention.out(mixed_PJK.flatten(1))
+    return x_PD + block.mlp(block.mlp_norm(x_PD))
+
+
+@lru_cache
+def compiled_halves() -> tuple[Callable, Callable]:
+    """The two halves of a block, compiled when first called; the same functions for every block of every encoder."""
+    return torch.compile(_before_attention, dynamic=True), torch.compile(_after_attention, dynamic=True)
 
 
 class WhisperEncoder(nn.Module):
@@ -81,6 +115,8 @@ class WhisperEncoder(nn.Module):
         self.register_buffer("positions_TD", sinusoids(config.max_frames, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width)
+        if self.conv1.weight.is_meta:
+            return  # to be filled by `load_encoder`; arithmetic on the meta device would import PyTorch's compiler
         self.apply(_initialise)
         # With PyTorch's scale the positions drown the stem's output, and nearly all that frames vary by is where they
         # stand; this brings sound and positions to like size.
@@ -103,25 +139,46 @@ class WhisperEncoder(nn.Module):
         Raises:
             ValueError: a clip is empty, longer than F or than the window, M is another, or there is no such layer.
         """
-        counts = self._check(mel_BMF, mel_counts_B, layer)
-        mel_BMF = mel_BMF[..., : max(counts)]
-        mel_counts_B = mel_counts_B.to(mel_BMF.device, torch.int64)
-        packing = Packing.of([frame_count(count) for count in counts], mel_BMF.device)
+        x_PD, packing = self.packed(mel_BMF, mel_counts_B, layer=layer)
+        return packing.unpack(x_PD), packing.counts_B
 
-        x_PD = packing.pack(self._stem(mel_BMF, mel_counts_B))
+    def packed(self, mel_BMF: Tensor, mel_counts_B: Tensor, *, layer: int | None = None) -> tuple[Tensor, Packing]:
+        """`forward` without the padding: (frames_PD, where each clip's frames lie).
+
+        Takes `mel_BMF` and `mel_counts_B` as `forward` does, and raises what it raises. Counts on the CPU save waiting
+        for a GPU.
+        """
+        mels = self._check(mel_BMF, mel_counts_B, layer)
+        slots = MelSlots(mels, to_device(mel_counts_B, mel_BMF.device).to(torch.int64))
+        x_PD = self._stem(mel_BMF, slots)
         for block in self.blocks[:layer]:
-            x_PD = block(x_PD, packing)
-        if layer is None:
-            x_PD = self.final_norm(x_PD)
-        return packing.unpack(x_PD), frame_count(mel_counts_B)
+            x_PD = block(x_PD, slots.frames)
+        return (self.final_norm(x_PD) if layer is None else x_PD), slots.frames
 
-    def _stem(self, mel_BMF: Tensor, mel_counts_B: Tensor) -> Tensor:
-        """Convolutions and positions: (B, T, D), finite but meaningless in the padding."""
-        # A convolution pads a clip with zeros. A shorter clip must see the same beyond its end, in front of both.
-        padding_BF1 = (torch.arange(mel_BMF.shape[2], device=mel_BMF.device) >= mel_counts_B[:, None])[..., None]
-        x_BFD = gelu(convolve(self.conv1, mel_BMF.transpose(1, 2).masked_fill(padding_BF1, 0)))
-        x_BTD = gelu(convolve(self.conv2, x_BFD.masked_fill(padding_BF1, 0)))
-        return x_BTD + self.positions_TD[: x_BTD.shape[1]]
+    def in_half(self, *, residual: torch.dtype = torch.float32) -> "WhisperEncoder":
+        """A copy for inference under bfloat16 autocast: matrices in bfloat16, so that no call converts them again.
+
+        Norms stay in float32. `residual` is what the blocks add to: in float32 their roundings do not add up.
+        """
+        copy = deepcopy(self)
+        for module in copy.modules():
+            if isinstance(module, nn.Linear | nn.Conv1d):
+                module.to(torch.bfloat16)
+        # The stem adds the positions, and a sum has the wider type.
+        copy.positions_TD = copy.positions_TD.to(residual)
+        return copy
+
+    def compile(self, *_: object, **__: object) -> None:  # in place, as in nn.Module
+        """Compile the blocks, once for every number of clips and frames; costs seconds at the first call."""
+        for block in self.blocks:
+            block.compile_halves()
+
+    def _stem(self, mel_BMF: Tensor, slots: MelSlots) -> Tensor:
+        """Convolutions and positions: (P, D)."""
+        x_QD = gelu(convolve(self.conv1, slots.spread(mel_BMF)))
+        # Not zero after the first convolution, because of its bias; a clip alone is padded with zeros here too.
+        x_RD = gelu(convolve(self.conv2, x_QD.masked_fill(slots.gap_Q1, 0)))
+        return slots.real(x_RD) + self.positions_TD[slots.frames.place_P]
 
     def _check(self, mel_BMF: Tensor, mel_counts_B: Tensor, layer: int | None) -> list[int]:
         if mel_BMF.ndim != 3 or mel_BMF.shape[1] != self.config.mel_bins:
@@ -141,15 +198,15 @@ class WhisperEncoder(nn.Module):
         return counts
 
 
-def convolve(layer: nn.Conv1d, x_BFC: Tensor) -> Tensor:
-    """`layer` applied along the second dimension of `x_BFC` (channels last), as one matrix product.
+def convolve(layer: nn.Conv1d, x_FC: Tensor) -> Tensor:
+    """`layer` applied along the first dimension of `x_FC` (one sequence, channels last), as one matrix product.
 
     cuDNN plans anew for every length it has not met, which costs more than the convolution itself when every batch has
     another length; a matrix product does not.
     """
     edge, (width,), (stride,) = layer.padding[0], layer.kernel_size, layer.stride
-    windows_BTCK = pad(x_BFC, (0, 0, edge, edge)).unfold(1, width, stride)
-    return linear(windows_BTCK.flatten(2), layer.weight.flatten(1), layer.bias)
+    windows_TCK = pad(x_FC, (0, 0, edge, edge)).unfold(0, width, stride)
+    return linear(windows_TCK.flatten(1), layer.weight.flatten(1), layer.bias)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -8,6 +8,8 @@ The only file, beside the language model's own pretraining, that imports transfo
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uniwhisper.core.errors import MissingExtraError, WeightsError
 from uniwhisper.core.identity import hash_tensors
+from uniwhisper.model.answer_loss import projected_cross_entropy
+from uniwhisper.model.attention import attend
+from uniwhisper.model.packing import Packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,6 +41,7 @@ class FrozenLanguageModel(nn.Module):
             )
         self.causal_lm = causal_lm.requires_grad_(False)
         self.tokenizer = tokenizer
+        self._packing_now = _PackingNow()
         self.eval()
 
     @classmethod
@@ -93,9 +99,30 @@ class FrozenLanguageModel(nn.Module):
         with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
             return self.causal_lm.get_decoder()(inputs_embeds=inputs_BLH, use_cache=False).last_hidden_state
 
+    def hidden_packed(self, inputs_PH: Tensor, packing: Packing) -> Tensor:
+        """`hidden` without padding: clips one behind the other in `inputs_PH`, as `packing` says -> (P, H)."""
+        decoder = self.causal_lm.get_decoder()
+        self._packing_now.packing = packing
+        with _packed_attention(decoder):
+            return decoder(
+                inputs_embeds=inputs_PH[None],
+                position_ids=packing.place_P[None],
+                use_cache=False,
+                packing_now=self._packing_now,
+            ).last_hidden_state[0]
+
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Next-token logits (N, V) of selected hidden states `hidden_NH`."""
         return self.causal_lm.get_output_embeddings()(hidden_NH)
+
+    def losses(self, hidden_NH: Tensor, targets_N: Tensor) -> Tensor:
+        """Nats (N,) float32 of the tokens `targets_N` (int64) after hidden states `hidden_NH`."""
+        return projected_cross_entropy(hidden_NH, self.causal_lm.get_output_embeddings().weight, targets_N)
+
+    def compile(self, *_: object, **__: object) -> None:
+        """Compile the decoder's layers for any number of tokens; costs seconds at the first step."""
+        for layer in self.causal_lm.get_decoder().layers:
+            layer.compile(dynamic=True)
 
     @torch.inference_mode()
     def greedy(self, prefix_1LH: Tensor, *, most: int) -> Iterator[int]:
@@ -112,3 +139,53 @@ class FrozenLanguageModel(nn.Module):
             yield token
             next_11 = torch.tensor([[token]], device=prefix_1LH.device)
             read = self.causal_lm(input_ids=next_11, past_key_values=read.past_key_values, use_cache=True)
+
+
+class _PackingNow:
+    """What the attention of the running forward is packed like. One object per model: the compiler looks at who it is,
+    not at what it holds, so another batch does not compile anew."""
+
+    packing: Packing
+
+
+@contextmanager
+def _packed_attention(decoder: "PreTrainedModel") -> Iterator[None]:
+    """Attention that stays within each clip, by transformers' own way to bring one's own attention."""
+    before = decoder.config._attn_implementation
+    decoder.set_attn_implementation(_registered())
+    try:
+        yield
+    finally:
+        decoder.set_attn_implementation(before)
+
+
+@lru_cache
+def _registered() -> str:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("uniwhisper_packed", _attend_packed)
+    return "uniwhisper_packed"
+
+
+@torch.compiler.disable
+def _attend_packed(
+    module: nn.Module,  # noqa: ARG001
+    query_1JPK: Tensor,
+    key_1JPK: Tensor,
+    value_1JPK: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001
+    *,
+    packing_now: _PackingNow,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: object,
+) -> tuple[Tensor, None]:
+    assert not dropout, "the language model is in evaluation mode"
+    query_PJK, key_PJK, value_PJK = (x_1JPK[0].transpose(0, 1) for x_1JPK in (query_1JPK, key_1JPK, value_1JPK))
+    if scaling is not None:
+        # The kernels scale by the width of a head.
+        query_PJK = query_PJK * (scaling * query_PJK.shape[2] ** 0.5)
+    groups = query_PJK.shape[1] // key_PJK.shape[1]
+    key_PJK, value_PJK = (x_PJK.repeat_interleave(groups, dim=1) for x_PJK in (key_PJK, value_PJK))
+    mixed_PJK = attend(query_PJK, key_PJK, value_PJK, packing_now.packing, causal=True)
+    return mixed_PJK[None], None

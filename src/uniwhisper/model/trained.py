@@ -51,10 +51,19 @@ def load_trained(source: str | Path | None = None) -> UniWhisper:
             fix="put the original files back",
         )
     encoder = load_encoder(folder).encoder
-    return UniWhisper(encoder, _load_adapter(folder, config["adapter"]), language_model).eval()
+    return UniWhisper(encoder, load_adapter(folder, config["adapter"]), language_model).eval()
 
 
-def _load_adapter(folder: Path, shape: dict) -> Adapter:
+def load_adapter(folder: Path, shape: dict) -> Adapter:
+    """The adapter of a model's folder.
+
+    Args:
+        folder: written by training.
+        shape: what its config.json says under `adapter`.
+
+    Raises:
+        WeightsError: the file is absent or damaged, or does not fit the shape.
+    """
     path = folder / "adapter.safetensors"
     try:
         adapter = Adapter(AdapterConfig(**shape))

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from uniwhisper.model.adapter import Adapter
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.language_model import FrozenLanguageModel
+from uniwhisper.model.packing import Packing, to_device
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class UniWhisper(nn.Module):
     ) -> AnswerLosses:
         """Next-token cross-entropy of the answers. A clip is encoded once, however many rows of text are about it.
 
+        All but the log-mel may lie on the CPU; if they do, a GPU is never waited for.
+
         Args:
             mel_BMF: log-mel of the clips, zeros where padding.
             mel_counts_B: int64, real mels of each clip.
@@ -60,43 +62,50 @@ class UniWhisper(nn.Module):
             token_counts_R: int64, real tokens of each row.
             loss_mask_RL: bool, True on answer and end tokens; False on instruction and padding.
         """
-        audio_BAH, audio_counts_B = self.audio_tokens(mel_BMF, mel_counts_B)
-        text_RLH = self.language_model.embed(tokens_RL)
-        audio_RAH, audio_counts_R = audio_BAH[clip_R].to(text_RLH.dtype), audio_counts_B[clip_R]
-        inputs_RLH = join_right_padded(audio_RAH, audio_counts_R, text_RLH, token_counts_R)
-        hidden_RLH = self.language_model.hidden(inputs_RLH)
+        frames_PD, frames = self.encoder.packed(mel_BMF, mel_counts_B)
+        audio_NH, audio = self.adapter.packed(frames_PD, frames)
+        device = audio_NH.device
+        rows = _Rows(audio, clip_R, token_counts_R, device)
+        answer_counts_R = to_device(loss_mask_RL.sum(dim=1), device)
+        row_N, token_N = (to_device(index_N, device) for index_N in loss_mask_RL.nonzero(as_tuple=True))
+        tokens_RL = to_device(tokens_RL, device)
 
-        # Text token j of row r stands at position audio_counts[r] + j and is predicted from the position before it.
-        # Logits are made for those positions only: the vocabulary is the widest tensor of the step.
-        row_N, token_N = loss_mask_RL.nonzero(as_tuple=True)
-        hidden_NH = hidden_RLH[row_N, audio_counts_R[row_N] + token_N - 1]
-        logits_NV = self.language_model.logits(hidden_NH).float()
-        losses_N = F.cross_entropy(logits_NV, tokens_RL[row_N, token_N], reduction="none")
-        sums_R = torch.zeros(len(tokens_RL), device=losses_N.device).index_add(0, row_N, losses_N)
-        return AnswerLosses(sums_R=sums_R, token_counts_R=loss_mask_RL.sum(dim=1))
+        text_NH = self.language_model.embed(rows.text.pack(tokens_RL))
+        heard_NH = audio_NH.index_select(0, rows.heard_N).to(text_NH.dtype)
+        inputs_PH = text_NH.new_empty(rows.joined.total, text_NH.shape[1])
+        inputs_PH = inputs_PH.index_copy(0, rows.audio_places_N, heard_NH).index_copy(0, rows.text_places_N, text_NH)
+        hidden_PH = self.language_model.hidden_packed(inputs_PH, rows.joined)
+
+        # Each is predicted from the place before it. Only what is asked for meets the vocabulary, the widest tensor.
+        hidden_NH = hidden_PH[rows.text_starts_R[row_N] + token_N - 1]
+        losses_N = self.language_model.losses(hidden_NH, tokens_RL[row_N, token_N])
+        sums_R = torch.zeros(len(tokens_RL), device=device).index_add(0, row_N, losses_N)
+        return AnswerLosses(sums_R=sums_R, token_counts_R=answer_counts_R)
 
     def audio_tokens(self, mel_BMF: Tensor, mel_counts_B: Tensor) -> tuple[Tensor, Tensor]:
-        """audio_BAH and audio_counts_B of clips, from their log-mel mel_BMF (zeros where padding) and its counts."""
+        """Audio tokens of clips: audio_BAH, right-padded, and audio_counts_B int64.
+
+        Args:
+            mel_BMF: log-mel float32, zeros where padding.
+            mel_counts_B: int64, real frames of each clip.
+        """
         return self.adapter(*self.encoder(mel_BMF, mel_counts_B))
 
 
-def join_right_padded(first_BAH: Tensor, first_counts_B: Tensor, second_BLH: Tensor, second_counts_B: Tensor) -> Tensor:
-    """Append two right-padded sequences clip by clip, leaving no padding between them.
+class _Rows:
+    """Where audio and text lie in the language model's input: of each row first its clip's audio, then its text."""
 
-    Args:
-        first_BAH: rows of which the first `first_counts_B` (int64) are real.
-        second_BLH: rows of which the first `second_counts_B` (int64) are real; same dtype and width.
-
-    Returns:
-        (B, longest sum of both counts, H): first rows, second rows, then zeros.
-    """
-    both_BPH = torch.cat([first_BAH, second_BLH], dim=1)
-    totals_B = first_counts_B + second_counts_B
-    length = int(totals_B.max())
-    position_L = torch.arange(length, device=both_BPH.device)
-    in_first_BL = position_L < first_counts_B[:, None]
-    real_BL = position_L < totals_B[:, None]
-    source_BL = torch.where(in_first_BL, position_L, position_L + (first_BAH.shape[1] - first_counts_B[:, None]))
-    row_start_B1 = torch.arange(len(both_BPH), device=both_BPH.device)[:, None] * both_BPH.shape[1]
-    rows_BLH = both_BPH.flatten(0, 1)[row_start_B1 + source_BL.masked_fill(~real_BL, 0)]
-    return rows_BLH * real_BL[..., None]
+    def __init__(self, audio: Packing, clip_R: Tensor, token_counts_R: Tensor, device: torch.device) -> None:
+        text_counts = token_counts_R.tolist()
+        audio_counts = [audio.counts[clip] for clip in clip_R.tolist()]
+        repeated = Packing.of(audio_counts, device)
+        self.text = Packing.of(text_counts, device)
+        self.joined = Packing.of([a + t for a, t in zip(audio_counts, text_counts, strict=True)], device)
+        clip_R = to_device(clip_R, device)
+        starts_R = self.joined.offsets_B1[:-1].long()
+        self.text_starts_R = starts_R + repeated.counts_B
+        """Place of each row's first text token."""
+        self.audio_places_N = starts_R[repeated.clip_P] + repeated.place_P
+        self.heard_N = audio.offsets_B1[clip_R].long()[repeated.clip_P] + repeated.place_P
+        """The audio token at each of `audio_places_N`; those of a clip that several rows are about come again."""
+        self.text_places_N = self.text_starts_R[self.text.clip_P] + self.text.place_P

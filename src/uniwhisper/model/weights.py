@@ -113,6 +113,12 @@ def save_encoder(encoder: WhisperEncoder, folder: Path, *, dtype: torch.dtype = 
     return identity
 
 
+def smallest_exact_dtype(encoder: WhisperEncoder) -> torch.dtype:
+    """float16 if every weight is a float16 already (as in most published checkpoints), else float32."""
+    exact = all(torch.equal(tensor.half().float(), tensor) for tensor in encoder.state_dict().values())
+    return torch.float16 if exact else torch.float32
+
+
 def encoder_identity(encoder: WhisperEncoder) -> str:
     """SHA-256 of the configuration and the tensors in float32: equal for the same weights from any format."""
     return _identity(encoder.config, encoder.state_dict())

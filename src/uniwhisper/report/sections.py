@@ -45,7 +45,7 @@ def averages(page: Page, comparison: Comparison) -> None:
         page.table(
             ["encoder", *map(name_of, measures)],
             rows,
-            caption="Mean of the domains' means" + ("" if side == "headline" else ", tasks of corpora trained on"),
+            caption="Mean of the domains' means" + ("" if side == "headline" else ", in-domain tasks"),
         )
         for measure in dict.fromkeys((measures[0], measures[-1])):
             _domains(page, comparison, side, measure)
@@ -60,8 +60,10 @@ def bars(page: Page, comparison: Comparison, measures: Sequence[str]) -> None:
     """A panel per task and measure."""
     page.heading("Task by task")
     panels = []
-    for place, task in enumerate(comparison.results[0].tasks):
-        for measure in measures:
+    # Speech recognition has one panel where others have one per measure: last, so that columns stay of one measure.
+    tasks_in_order = sorted(enumerate(comparison.results[0].tasks), key=lambda each: each[1].kind == "asr")
+    for place, task in tasks_in_order:
+        for measure in measures if task.kind != "asr" else measures[-1:]:
             drawn = [
                 Bar(label, score.value, score.low, score.high, three_digits(score.value), is_baseline(result))
                 for label, result in zip(comparison.labels, comparison.results, strict=True)
@@ -69,7 +71,8 @@ def bars(page: Page, comparison: Comparison, measures: Sequence[str]) -> None:
             ]
             if drawn:
                 name = f"{task.name}{' (in-domain)' if task.in_domain else ''}"
-                panels.append(Bars(f"{name} · {name_of(measure)}", drawn, task.most_common))
+                said = "CTC probe" if task.kind == "asr" else name_of(measure)
+                panels.append(Bars(f"{name} · {said}", drawn, task.most_common))
     page.bars(
         panels,
         caption=f"Mean over folds and seeds, with {level(comparison.results[0])} bootstrap intervals. Grey: baselines. "

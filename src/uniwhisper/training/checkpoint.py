@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.model.uniwhisper import UniWhisper
+from uniwhisper.training.distributed import part_of, whole_tensor
 
 KEPT_CHECKPOINTS = 2
 
@@ -36,14 +37,23 @@ class Progress:
     """CPU threads used; on a CPU the sum order, and so the last bit, depends on it."""
 
 
-def save_checkpoint(folder: Path, model: UniWhisper, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
-    """Write `folder/step-…` atomically and drop all but the newest checkpoints."""
+def save_checkpoint(
+    folder: Path, model: UniWhisper, optimizer: torch.optim.Optimizer, progress: Progress, *, write: bool = True
+) -> Path:
+    """Write `folder/step-…` atomically and drop all but the newest checkpoints.
+
+    Of several ranks all must call it, because each holds a part; only the one with `write` writes.
+    """
     path = folder / f"step-{progress.step:08d}"
+    parts = {name: _whole(getattr(model, name).state_dict()) for name in model.TRAINED}
+    optimizer_state = _optimizer_tensors(optimizer)
+    if not write:
+        return path
     with atomic_output(path, overwrite=True, folder_with="progress.json") as temporary:
         temporary.mkdir()
-        for part in model.TRAINED:
-            save_file(_contiguous(getattr(model, part).state_dict()), temporary / f"{part}.safetensors")
-        save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
+        for part, tensors in parts.items():
+            save_file(tensors, temporary / f"{part}.safetensors")
+        save_file(optimizer_state, temporary / "optimizer.safetensors")
         (temporary / "progress.json").write_text(json.dumps(vars(progress), indent=1))
     for old in sorted(folder.glob("step-*"))[:-KEPT_CHECKPOINTS]:
         shutil.rmtree(old)
@@ -62,8 +72,10 @@ def load_checkpoint(path: Path, model: UniWhisper, optimizer: torch.optim.Optimi
         RecipeError: the folder is incomplete, or belongs to a model of another shape.
     """
     try:
-        for part in model.TRAINED:
-            getattr(model, part).load_state_dict(load_file(path / f"{part}.safetensors"))
+        for name in model.TRAINED:
+            part = getattr(model, name)
+            here, stored = part.state_dict(), load_file(path / f"{name}.safetensors")
+            part.load_state_dict({key: part_of(value, here[key]) for key, value in stored.items()})
         _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
         return Progress(**json.loads((path / "progress.json").read_text()))
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -84,7 +96,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
     for name, parameter in _named_parameters(optimizer):
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}/{name}"] = value
-    return _contiguous(tensors)
+    return _whole(tensors)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
@@ -95,19 +107,20 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torc
     for name, parameter in _named_parameters(optimizer):
         # A step skipped from the very start leaves a parameter without state, in which case it has none here either.
         if name in states:
+            # AdamW keeps its step count on the parameter's device only when fused; a CPU tensor otherwise.
+            fused = optimizer.defaults.get("fused")
             optimizer.state[parameter] = {
-                # AdamW keeps its step count on the parameter's device only when fused; a CPU tensor otherwise.
-                key: value.to(parameter.device) if key != "step" or optimizer.defaults.get("fused") else value
+                key: part_of(value, parameter) if key != "step" else value.to(parameter.device) if fused else value
                 for key, value in states[name].items()
             }
 
 
-def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _whole(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """On the CPU, each in memory of its own: safetensors refuses weights that two names share."""
     seen: set[int] = set()
     copies = {}
     for name, tensor in tensors.items():
-        copy = tensor.detach().contiguous().cpu()
+        copy = whole_tensor(tensor.detach()).contiguous().cpu()
         copies[name] = copy.clone() if copy.data_ptr() in seen else copy
         seen.add(copy.data_ptr())
     return copies

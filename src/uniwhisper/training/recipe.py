@@ -111,12 +111,19 @@ class LoopConfig:
     """Optimizer steps between losses on held-out clips; None: never."""
     max_nonfinite_steps: int = 5
     """Steps in a row with a non-finite loss or gradient (each skipped) that stop the run."""
+    parallel: Literal["replicate", "shard"] = "replicate"
+    """Of several ranks: each holds all weights (DDP), or a part of encoder, adapter and optimizer (FSDP2). Alone,
+    without effect."""
     workers: int | None = None
     """Loader processes; 0: load in the training process; None: one per CPU core beyond the first, at most 12."""
 
     def __post_init__(self) -> None:
-        choices = {"precision": ("bf16", "float32"), "loss_normalisation": ("example", "token")}
-        choices["audio"] = ("loader", "resident")
+        choices = {
+            "precision": ("bf16", "float32"),
+            "loss_normalisation": ("example", "token"),
+            "audio": ("loader", "resident"),
+            "parallel": ("replicate", "shard"),
+        }
         for name, allowed in choices.items():
             require(getattr(self, name) in allowed, f"loop.{name}", " or ".join(allowed), getattr(self, name))
         for name in ("micro_batches", "log_every_steps", "checkpoint_every_steps", "max_nonfinite_steps"):
@@ -155,8 +162,8 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def identity(self) -> str:
-        """Hash of what decides the result: not how often it is logged or saved, nor the number of workers."""
+        """Hash of what decides the result: not how often it is logged or saved, nor by how many processes."""
         value = self.to_json()
-        for name in ("log_every_steps", "checkpoint_every_steps", "validate_every_steps", "workers"):
+        for name in ("log_every_steps", "checkpoint_every_steps", "validate_every_steps", "workers", "parallel"):
             del value["loop"][name]
         return hash_json(value)

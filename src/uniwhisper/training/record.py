@@ -94,6 +94,28 @@ class RunRecord:
         self.progress.console.print(text, highlight=False)
 
 
+class SilentRecord(RunRecord):
+    """The record of a rank that is not the first: nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def advance(self, step: int) -> None:
+        pass
+
+    def write(self, line: dict[str, Any]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Lines of a run's metrics; a last line cut short by a kill is dropped."""
     path = folder / METRICS_NAME

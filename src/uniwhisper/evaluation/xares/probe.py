@@ -57,14 +57,19 @@ def learning_rate(epoch: int, epochs: int) -> float:
     return LEARNING_RATE + (LAST_LEARNING_RATE - LEARNING_RATE) / 2 * (1 - math.cos(math.pi * epoch / epochs))
 
 
-def initial_weights(runs: int, width: int, classes: int) -> list[tuple[Tensor, Tensor]]:
-    """Weight (C, D) and bias (C,) of each run: PyTorch's default for a linear layer, drawn in turn from seed 42.
+def initial_weights(folds: int, width: int, classes: int, *, epochs: int) -> list[tuple[Tensor, Tensor]]:
+    """Weight (C, D) and bias (C,) of each fold's head: PyTorch's default for a linear layer, from seed 42.
 
-    X-ARES draws its folds' heads from the same seed too, but its loaders draw in between: only the first is the same.
+    X-ARES seeds once per task, so its folds' heads depend on what is drawn in between: each pass over a loader takes
+    one number for its workers' seeds, and a fold makes two passes per epoch (training, choosing) and one for scoring.
     """
+    layers = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(INIT_SEED)
-        layers = [nn.Linear(width, classes) for _ in range(runs)]
+        for _ in range(folds):
+            layers.append(nn.Linear(width, classes))
+            for _ in range(2 * epochs + 1):
+                torch.empty((), dtype=torch.int64).random_()
     return [(layer.weight.detach(), layer.bias.detach()) for layer in layers]
 
 

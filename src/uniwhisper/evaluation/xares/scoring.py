@@ -101,7 +101,7 @@ def score_clips(
         vectors_ND,
         targets,
         runs,
-        weights=probe.initial_weights(len(folds), vectors_ND.shape[1], classes) * len(seeds),
+        weights=probe.initial_weights(len(folds), vectors_ND.shape[1], classes, epochs=epochs) * len(seeds),
         batch_clips=batch_clips,
         score=metric,
         device=device,

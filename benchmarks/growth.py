@@ -1,0 +1,53 @@
+"""Cost and memory of everything around the encoder, for 1 to 1,000 hours of simulated input.
+
+    PYTHONPATH=src python benchmarks/growth.py [hours …]
+
+The encoder is replaced by one that gives zeros at once, so that what could grow with the input shows: finding lengths,
+cutting windows, batching, summing, the table. Two inputs: recordings of an hour, and clips of 5 s.
+"""
+
+import resource
+import sys
+import time
+
+import numpy as np
+import torch
+
+from measure import Report
+from uniwhisper.core.units import SAMPLE_RATE_HZ, frame_count, mel_count
+from uniwhisper.embedding.embedder import Embedder
+from uniwhisper.embedding.launched import Launched
+from uniwhisper.model.weights import random_encoder
+
+
+class Instant(Embedder):
+    """Zeros for every frame."""
+
+    def _try(self, batch, reduce):
+        counts = [frame_count(mel_count(len(window.samples))) for window in batch]
+        with torch.inference_mode():
+            return Launched(batch, counts, reduce(torch.zeros(len(batch), 1, self.width)), None)
+
+
+def main() -> None:
+    hours = [int(text) for text in sys.argv[1:]] or [1, 10, 100]
+    encoder = random_encoder("tiny", seed=0).encoder
+    embedder = Instant.from_encoder(encoder, identity="none", source="none")
+    report = Report("growth", {"width": embedder.width})
+    second_S = 0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
+    for name, seconds in (("recordings of 1 h", 3600), ("clips of 5 s", 5)):
+        source = (np.tile(second_S, seconds), SAMPLE_RATE_HZ)
+        first = None
+        embedder.embed([source])
+        for count in hours:
+            before = time.process_time()
+            table = embedder.embed([source] * (count * 3600 // seconds))
+            per_hour = (time.process_time() - before) / count
+            first = first or per_hour
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            report.add(f"{name}, {count} h", cost_over_first=per_hour / first, peak_MiB=round(peak), rows=len(table))
+    print(report.write())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""`uniwhisper classify`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def classify(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES-OR-FOLDERS", show_default=False, help="Audio files, or folders to search."),
+    ],
+    classifier: Annotated[
+        Path, typer.Option("--classifier", metavar="DIR", show_default=False, help="Folder that finetune wrote.")
+    ],
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes to show of each file.")] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="CSV to write: path, label, and each class's probability."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute; the choice is printed.")
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say which class each file belongs to, and how sure that is.
+
+    Exit status 0: all done. 1: some files failed, the rest is there. 2: no file could be classified.
+    """
+    import csv
+
+    from uniwhisper.audio.find import find_audio
+    from uniwhisper.cli.output import audio_progress, note, print_failures, print_json
+    from uniwhisper.core.files import atomic_output, check_output
+
+    if output is not None:
+        check_output(output, overwrite=overwrite)
+    paths = [Path(source) for source in sources]
+    there = [path for path in paths if path.exists()]
+    files = (find_audio(there) if there else []) + [path for path in paths if not path.exists()]
+
+    from uniwhisper.embedding.decode import Inputs
+    from uniwhisper.embedding.device import device_text
+    from uniwhisper.finetuning.classifier import Classifier
+
+    loaded = Classifier.load(classifier, device=device)
+    note(f"device: {device_text(loaded.embedder.device)}")
+    with Inputs(files, skip=True) as inputs, audio_progress("classifying") as progress:
+        done = loaded.classify_inputs(inputs, progress=progress)
+        failures = list(inputs.failures)
+    if failures:
+        print_failures(failures)
+    best_NC = (-done.probabilities).argsort(axis=1, kind="stable")[:, :top]
+    if as_json:
+        rows = [
+            {"path": name, "label": done.classes[best[0]], "top": {done.classes[c]: float(row[c]) for c in best}}
+            for name, row, best in zip(done.names, done.probabilities, best_NC, strict=True)
+        ]
+        failed = [{"path": failure.name, "reason": failure.reason} for failure in failures]
+        print_json({"classifier": str(classifier), "files": rows, "failed": failed})
+    else:
+        for name, row, best in zip(done.names, done.probabilities, best_NC, strict=True):
+            print("\t".join([name, *(f"{done.classes[c]} {row[c]:.2f}" for c in best)]))
+    if output is not None and done.names:
+        with (
+            atomic_output(output, overwrite=overwrite) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["path", "label", *done.classes])
+            for name, label, row in zip(done.names, done.labels, done.probabilities, strict=True):
+                writer.writerow([name, label, *(f"{value:.6f}" for value in row)])
+    if failures:
+        raise typer.Exit(1 if done.names else 2)

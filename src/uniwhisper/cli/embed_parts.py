@@ -1,0 +1,41 @@
+"""`uniwhisper embed --engine ray`: many inputs, many machines, a folder of Parquet parts."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def embed_in_parts(
+    sources: list[str], folder: Path, settings: dict[str, Any], *, workers: int | None, as_json: bool
+) -> None:
+    """Embed on Ray into `folder`, going on where an earlier run of the same command stopped."""
+    from uniwhisper.cli.output import note, print_facts, print_json
+    from uniwhisper.core.errors import OutputError
+    from uniwhisper.embedding.parts import plan_parts
+    from uniwhisper.embedding.ray_engine import embed_on_ray
+    from uniwhisper.model.device import choose_device
+
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(
+            f"{folder} is a file", expected="a folder for the parts", got="a file", fix="choose another -o"
+        )
+    parts = plan_parts(sources)
+    folder.mkdir(parents=True, exist_ok=True)
+    gpus = 1 if choose_device(settings["device"]).type == "cuda" else 0
+    rows, failures = 0, []
+    for done, result in enumerate(
+        embed_on_ray(parts, folder.absolute(), settings=settings, workers=workers, gpus_per_worker=gpus), 1
+    ):
+        rows += result.rows
+        failures += result.failures
+        note(f"part {result.number}: {result.rows:,} rows ({done} of {len(parts)} parts)")
+    for name, reason in failures:
+        note(f"failed: {name}: {reason}")
+    if as_json:
+        failed = [{"path": name, "reason": reason} for name, reason in failures]
+        print_json({"output": str(folder), "parts": len(parts), "rows": rows, "failed": failed})
+    else:
+        print_facts({"parts": f"{len(parts):,}", "rows": f"{rows:,}", "failed": f"{len(failures):,}"})
+    if failures:
+        raise typer.Exit(1 if rows else 2)

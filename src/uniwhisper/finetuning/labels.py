@@ -1,0 +1,122 @@
+"""A folder of folders, or a CSV, to labelled files; and which of them are held out."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from uniwhisper.audio.find import find_audio
+from uniwhisper.core.errors import ManifestError
+from uniwhisper.core.identity import content_fold, hash_file
+
+TRAIN, TEST = "train", "test"
+FOLDS = 5  # one of five parts of the audio is held out
+
+
+@dataclass(frozen=True)
+class LabelledFiles:
+    """N files with their labels; `split` says which are held out, None where nobody said."""
+
+    paths: list[Path]
+    labels: list[str]
+    split: list[str] | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        return sorted(set(self.labels))
+
+
+def read_labels(source: Path) -> LabelledFiles:
+    """Files and labels of `source`.
+
+    Args:
+        source: a folder with a folder per class, at any depth below which its files lie; or a CSV with the columns
+            `path` (relative to the CSV) and `label`, and if wanted `split` (`train` or `test`).
+
+    Raises:
+        ManifestError: it cannot be read as either, fewer than two classes, or a class of a single file.
+        AudioError: a folder without audio.
+    """
+    source = Path(source)
+    found = _from_folder(source) if source.is_dir() else _from_csv(source)
+    counts = Counter(found.labels)
+    small = [label for label, count in sorted(counts.items()) if count < 2]
+    if len(counts) < 2 or small:
+        raise ManifestError(
+            f"{source} cannot be learned from",
+            expected="two or more classes of at least two files each",
+            got=f"classes of one file: {', '.join(small[:5])}" if small else f"{len(counts)} class",
+            fix="add files, or leave small classes out",
+        )
+    return found
+
+
+def _from_folder(folder: Path) -> LabelledFiles:
+    paths = find_audio([folder])
+    loose = [path for path in paths if path.parent == folder]
+    if loose:
+        raise ManifestError(
+            f"{folder} has files outside of class folders",
+            expected="a folder per class, with the class's files in it",
+            got=f"{len(loose)} files such as {loose[0].name}",
+            fix="move them into the folder of their class, or write a CSV with the columns path,label",
+        )
+    return LabelledFiles(paths, [path.relative_to(folder).parts[0] for path in paths])
+
+
+def _from_csv(path: Path) -> LabelledFiles:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(
+            f"{path} cannot be read",
+            expected="a folder of class folders, or a CSV in UTF-8",
+            got=f"{type(error).__name__}: {error}"[:200],
+            fix="name a folder or a CSV with the columns path,label",
+        ) from None
+    columns = set(rows[0]) if rows else set()
+    if not {"path", "label"} <= columns:
+        raise _bad_csv(path, "the columns path and label, and at least one row", ", ".join(map(str, columns)) or "none")
+    for number, row in enumerate(rows, 2):
+        if not row["path"] or not row["label"]:
+            raise _bad_csv(path, "a path and a label in every row", f"line {number} without")
+    split = None
+    if "split" in columns:
+        split = [row["split"] for row in rows]
+        unknown = sorted({str(each) for each in split} - {TRAIN, TEST})
+        if unknown or len(set(split)) < 2:
+            raise _bad_csv(path, "train and test, both, in the column split", ", ".join(unknown) or split[0])
+        untaught = sorted({r["label"] for r in rows} - {r["label"] for r in rows if r["split"] == TRAIN})
+        if untaught:
+            raise _bad_csv(path, "every class among the rows to train on", f"only tested: {', '.join(untaught[:5])}")
+    return LabelledFiles([path.parent / row["path"] for row in rows], [row["label"] for row in rows], split)
+
+
+def _bad_csv(path: Path, expected: str, got: str) -> ManifestError:
+    return ManifestError(f"{path} is no list of labelled files", expected=expected, got=got, fix="mend the CSV")
+
+
+def held_out(files: LabelledFiles, rows: Sequence[int]) -> np.ndarray:
+    """(N,) bool over `rows` (places in `files` that could be used): which are held out from training.
+
+    Without a column `split`, a fifth of the audio by the hash of its content: the same whenever it is asked, whatever
+    the files are called, and copies of one recording fall on one side. Of every class at least one clip stays on
+    either side, unless all its clips are copies of each other.
+    """
+    if files.split is not None:
+        return np.array([files.split[row] == TEST for row in rows])
+    hashes = [hash_file(files.paths[row]) for row in rows]
+    labels = np.array([files.labels[row] for row in rows])
+    out_N = np.array([content_fold(audio_hash, FOLDS) == 0 for audio_hash in hashes])
+    for label in set(labels):
+        members = np.flatnonzero(labels == label)
+        distinct = sorted({hashes[member] for member in members})
+        if len(distinct) > 1 and out_N[members].all() | ~out_N[members].any():
+            # By hash again: of the smallest content, all copies change sides.
+            moved = [member for member in members if hashes[member] == distinct[0]]
+            out_N[moved] = ~out_N[moved]
+    return out_N

@@ -1,0 +1,136 @@
+"""A run on two ranks is the run on one: same clips, same losses, and each resumes where the other stopped."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from small import write_corpus, write_encoder, write_language_model
+from test_training import CPU, one_batch, run, short_recipe
+from uniwhisper.core.errors import RecipeError
+from uniwhisper.data.loader import step_batches
+from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.prepare import prepare
+from uniwhisper.model.weights import load_encoder
+from uniwhisper.training.build import build_model
+from uniwhisper.training.optimizer import build_optimizer
+from uniwhisper.training.overrides import override
+from uniwhisper.training.record import read_metrics
+from uniwhisper.training.step import train_step
+
+# Several questions a clip, and steps of as many clips as a budget holds: the ranks' shares are unequal.
+STEPS = [
+    "steps=50",
+    "data.clips_per_step=None",
+    "data.seconds_per_step=24",
+    "data.questions_per_clip=2",
+    "loop.checkpoint_every_steps=25",
+    "loop.micro_batches=2",
+]
+RESIDENT = ["steps=6", "loop.checkpoint_every_steps=6", "loop.audio=resident"]
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from test_training import run, short_recipe
+from uniwhisper.training.overrides import override
+recipe = override(short_recipe(Path({lm!r})), {changes!r})
+run(recipe, Path({prepared!r}), Path({output!r}), resume={resume}, cache={cache!r} and Path({cache!r}))
+"""
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory) -> Path:
+    """A prepared corpus, a language model and an encoder to start from."""
+    root = tmp_path_factory.mktemp("ground")
+    write_corpus(root / "corpora")
+    prepare(root / "corpora", root / "prepared")
+    write_language_model(root)
+    write_encoder(root / "start")
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(ground) -> Path:
+    """The run on one rank."""
+    torch.manual_seed(0)
+    run(override(short_recipe(ground / "lm"), STEPS), ground / "prepared", ground / "alone")
+    return ground / "alone"
+
+
+def on_two_ranks(ground: Path, output: Path, *changes: str, resume: bool = False, cache: Path | None = None) -> None:
+    script = output.with_suffix(".py")
+    script.write_text(
+        SCRIPT.format(
+            tests=str(Path(__file__).parent),
+            lm=str(ground / "lm"),
+            prepared=str(ground / "prepared"),
+            output=str(output),
+            changes=[*STEPS, *changes],
+            resume=resume,
+            cache=cache and str(cache),
+        )
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def assert_same_run(folder: Path, other: Path, steps: int = 50) -> None:
+    lines, others = read_metrics(folder), read_metrics(other)
+    assert [line["step"] for line in lines] == list(range(1, steps + 1))
+    for line, expected in zip(lines, others, strict=True):
+        assert line["examples"] == expected["examples"]
+        assert line["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+        assert line["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-2)
+        assert line["audio_seconds"] == pytest.approx(expected["audio_seconds"])
+    trained, expected = (load_encoder(path / "model").encoder.state_dict() for path in (folder, other))
+    for name, tensor in trained.items():
+        assert (tensor - expected[name]).norm() <= 1e-2 * expected[name].norm() + 1e-3, name
+
+
+def test_two_replicas_give_the_run_of_one_and_one_goes_on_where_two_stopped(ground, alone, tmp_path):
+    on_two_ranks(ground, tmp_path / "two")
+    assert_same_run(tmp_path / "two", alone)
+    shutil.rmtree(tmp_path / "two/checkpoints/step-00000050")
+    run(override(short_recipe(ground / "lm"), STEPS), ground / "prepared", tmp_path / "two", resume=True)
+    assert_same_run(tmp_path / "two", alone)
+
+
+def test_two_shards_go_on_where_one_rank_stopped_and_leave_whole_tensors(ground, alone, tmp_path):
+    shutil.copytree(alone, tmp_path / "two")
+    shutil.rmtree(tmp_path / "two/checkpoints/step-00000050")
+    on_two_ranks(ground, tmp_path / "two", "loop.parallel=shard", resume=True)
+    assert_same_run(tmp_path / "two", alone)
+
+
+def test_audio_resident_on_every_rank_gives_the_run_of_one(ground, tmp_path):
+    changes = [*STEPS, *RESIDENT]
+    prepared, cache = ground / "prepared", tmp_path / "cache"
+    run(override(short_recipe(ground / "lm"), changes), prepared, tmp_path / "one", cache=cache)
+    on_two_ranks(ground, tmp_path / "two", *RESIDENT, cache=cache)
+    assert_same_run(tmp_path / "two", tmp_path / "one", steps=6)
+
+
+def test_a_step_with_fewer_clips_than_ranks_is_one_error(ground):
+    recipe = override(short_recipe(ground / "lm"), ["data.clips_per_step=2"])
+    batches = step_batches(
+        Manifest.read(ground / "prepared"), None, recipe.data, seed=0, start_step=0, stop_step=1, workers=0,
+        rank=2, world=3,
+    )  # fmt: skip
+    with pytest.raises(RecipeError, match="fewer clips than there are ranks"):
+        next(iter(batches))
+
+
+def test_the_step_of_one_rank_needs_no_process_group(ground):
+    recipe = short_recipe(ground / "lm")
+    model = build_model(recipe, CPU)
+    batch = one_batch(recipe, ground / "prepared", model)
+    result = train_step(model, build_optimizer(model, recipe.optimizer), batch, recipe, CPU)
+    assert not torch.distributed.is_initialized() and result.applied
+    assert result.whole.ids == batch.ids and len(result.loss_sums) == len(batch.ids)

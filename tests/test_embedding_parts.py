@@ -1,0 +1,109 @@
+"""Parts: every input's row is there once, however often and by whomever a part is written."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from uniwhisper import Embedder
+from uniwhisper.core.errors import AudioError, OutputError, UserError
+from uniwhisper.embedding.parts import embed_part, plan_parts
+
+
+@pytest.fixture
+def embedder(tiny_model) -> Embedder:
+    return Embedder.from_pretrained(tiny_model, device="cpu")
+
+
+def rows_of(folder: Path) -> list[str]:
+    return [name for path in sorted(folder.glob("*.parquet")) for name in pq.read_table(path)["path"].to_pylist()]
+
+
+def test_parts_hold_every_row_once_and_equal_one_call(embedder, tone_files, tmp_path):
+    sources = [str(path) for path in tone_files]
+    parts = plan_parts(sources, clips_per_part=2)
+    assert [part.paths for part in parts] == [tuple(sources[:2]), tuple(sources[2:4]), tuple(sources[4:])]
+    for part in [*parts, parts[1]]:  # one of them by a second worker
+        embed_part(embedder, part, tmp_path)
+    assert rows_of(tmp_path) == sources
+    together = embedder.embed(sources).vectors
+    stored = np.concatenate(
+        [np.stack(pq.read_table(path)["vector"].to_numpy()) for path in sorted(tmp_path.glob("*.parquet"))]
+    )
+    assert np.linalg.norm(stored - together) <= 1e-5 * np.linalg.norm(together)
+
+
+def test_what_is_done_is_not_done_again(embedder, tone_files, tmp_path, monkeypatch):
+    (part,) = plan_parts([str(tone_files[0])])
+    first = embed_part(embedder, part, tmp_path)
+    monkeypatch.setattr(embedder, "embed", None)
+    assert embed_part(embedder, part, tmp_path) == first
+
+
+def test_a_bad_input_is_named_again_by_a_run_that_skips_its_part(embedder, tone_files, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no audio")
+    (part,) = plan_parts([str(tone_files[0]), str(bad)])
+    for _ in range(2):
+        result = embed_part(embedder, part, tmp_path / "out")
+        assert result.rows == 1 and [name for name, _ in result.failures] == [str(bad)]
+
+
+@pytest.mark.parametrize("change", ["inputs", "model"])
+def test_a_folder_of_another_run_is_refused(embedder, tone_files, tmp_path, change):
+    (part,) = plan_parts([str(tone_files[0])])
+    embed_part(embedder, part, tmp_path)
+    if change == "inputs":
+        (part,) = plan_parts([str(tone_files[1])])
+    else:
+        embedder.identity["layer"] = "1"
+    with pytest.raises(OutputError, match="belongs to another run"):
+        embed_part(embedder, part, tmp_path)
+
+
+def test_a_part_that_cannot_be_finished_leaves_no_file(embedder, tone_files, tmp_path, monkeypatch):
+    def half(path, *_):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("uniwhisper.embedding.parts.write_vectors", half)
+    (part,) = plan_parts([str(tone_files[0])])
+    with pytest.raises(OSError, match="disk full"):
+        embed_part(embedder, part, tmp_path)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_manifests_and_parquet_name_the_same_audio(embedder, tone_files, tmp_path):
+    names = [os.path.relpath(path, tmp_path) for path in tone_files]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps({"path": name}) + "\n" for name in names))
+    pq.write_table(pa.table({"path": names}), tmp_path / "list.parquet")
+    audio = [path.read_bytes() for path in tone_files]
+    pq.write_table(pa.table({"path": names, "bytes": audio}), tmp_path / "audio.parquet", row_group_size=2)
+    vectors = []
+    for source in ("list.jsonl", "list.parquet", "audio.parquet"):
+        out = tmp_path / f"{source}.out"
+        for part in plan_parts([str(tmp_path / source)]):
+            embed_part(embedder, part, out)
+        assert [Path(name).name for name in rows_of(out)] == [path.name for path in tone_files]
+        tables = [pq.read_table(path)["vector"] for path in sorted(out.glob("*.parquet"))]
+        vectors.append(np.stack([vector for table in tables for vector in table.to_numpy()]))
+    for other in vectors[1:]:
+        assert np.linalg.norm(other - vectors[0]) <= 1e-5 * np.linalg.norm(vectors[0])
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.jsonl", '{"file": "x.wav"}'), ("a.jsonl", "{"), ("a.parquet", "no")])
+def test_a_list_that_is_none_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AudioError, match="does not list audio"):
+        plan_parts([str(tmp_path / name)])
+
+
+def test_an_unknown_engine_is_refused(tmp_path):
+    from uniwhisper.cli.embed import embed
+
+    with pytest.raises(UserError, match="engine 'spark'"):
+        embed(["x.wav"], tmp_path / "o", engine="spark")

@@ -1,0 +1,203 @@
+"""Classifiers: who is held out, that the head is logistic regression, that the folder is what was judged."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import SAMPLE_RATE_HZ, tone
+from uniwhisper.core.errors import ManifestError, WeightsError
+from uniwhisper.finetuning.classifier import Classifier
+from uniwhisper.finetuning.full import FullConfig
+from uniwhisper.finetuning.head import fit_head
+from uniwhisper.finetuning.labels import LabelledFiles, held_out, read_labels
+from uniwhisper.finetuning.run import finetune
+from uniwhisper.finetuning.scores import score
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory) -> Path:
+    """Two classes that differ: low tones and noise, 12 files each."""
+    folder = tmp_path_factory.mktemp("sounds")
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        low = tone(0.4 + 0.02 * number, 150 + 10 * number)
+        noise = (0.2 * generator.standard_normal(6_000 + 100 * number)).astype(np.float32)
+        for name, wave_S in (("low tone", low), ("noise", noise)):
+            (folder / name / "more").mkdir(parents=True, exist_ok=True)
+            place = folder / name / ("more" if number % 2 else "") / f"{number}.wav"
+            soundfile.write(place, wave_S, SAMPLE_RATE_HZ)
+    return folder
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "uniwhisper", *arguments], capture_output=True, text=True)
+
+
+def test_a_folder_names_its_classes(sounds):
+    files = read_labels(sounds)
+    assert files.classes == ["low tone", "noise"]
+    assert {path.relative_to(sounds).parts[0] == label for path, label in zip(files.paths, files.labels, strict=True)}
+    assert len(files.paths) == 24
+
+
+def test_a_csv_says_what_is_held_out(sounds):
+    files = read_labels(sounds)
+    table = sounds / "list.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        for number, (path, label) in enumerate(zip(files.paths, files.labels, strict=True)):
+            writer.writerow([path.relative_to(sounds), label, "test" if number % 3 == 0 else "train"])
+    read = read_labels(table)
+    table.unlink()
+    assert read.paths == files.paths
+    assert held_out(read, range(24)).tolist() == [number % 3 == 0 for number in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\na.wav,x\n", "columns path and label"),
+        ("path,label\na.wav,\n", "line 2"),
+        ("path,label\na.wav,x\nb.wav,x\n", "two or more classes"),
+        ("path,label\na.wav,x\nb.wav,x\nc.wav,y\n", "classes of one file: y"),
+        ("path,label,split\na.wav,x,train\nb.wav,y,dev\n", "train and test"),
+        ("path,label,split\na.wav,x,train\na.wav,x,train\nb.wav,y,test\nc.wav,y,test\n", "only tested: y"),
+    ],
+)
+def test_a_bad_csv_is_refused(tmp_path, text, message):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        read_labels(tmp_path / "list.csv")
+
+
+def test_loose_files_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.1), SAMPLE_RATE_HZ)
+    with pytest.raises(ManifestError, match="outside of class folders"):
+        read_labels(tmp_path)
+
+
+def test_copies_fall_on_one_side(tmp_path):
+    """The same recording under another name must not be trained on and judged."""
+    paths, labels = [], []
+    for number in range(20):
+        for copy in ("a", "b"):
+            paths.append(tmp_path / f"{copy}-{number}.wav")
+            soundfile.write(paths[-1], tone(0.1, 100 + 20 * number), SAMPLE_RATE_HZ)
+            labels.append("even" if number % 2 == 0 else "odd")
+    out_N = held_out(LabelledFiles(paths, labels), range(40))
+    assert (out_N[::2] == out_N[1::2]).all()
+    assert 0 < out_N.sum() < 40
+    for label in ("even", "odd"):
+        assert len({bool(out) for out, name in zip(out_N, labels, strict=True) if name == label}) == 2
+    renamed = [path.rename(path.with_name(f"x{path.name}")) for path in paths]
+    assert (held_out(LabelledFiles(renamed, labels), range(40)) == out_N).all()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_head_is_logistic_regression(classes):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    generator = np.random.default_rng(classes)
+    truth_N = np.arange(120) % classes
+    vectors_ND = (generator.standard_normal((120, 6)) + 2 * np.eye(classes, 6)[truth_N] * [5, 1, 1, 1, 1, 0]).astype(
+        np.float32
+    )
+    head, strength = fit_head(vectors_ND, truth_N, classes=classes, seed=0)
+    scaler = StandardScaler().fit(vectors_ND)
+    reference = LogisticRegression(C=strength, max_iter=5000).fit(scaler.transform(vectors_ND), truth_N)
+    expected_NC = reference.predict_proba(scaler.transform(vectors_ND))
+    np.testing.assert_allclose(head.probabilities(vectors_ND), expected_NC, atol=1e-3)
+
+
+def test_scores_by_hand():
+    scores = score(["a", "b", "c"], np.array([0, 0, 0, 1]), np.eye(3)[[0, 1, 0, 1]])
+    assert scores.confusion.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert scores.accuracy == 0.75 and scores.most_common == 0.75
+    assert scores.per_class()[1] == {"class": "b", "clips": 1, "precision": 0.5, "recall": 1.0}
+    assert scores.per_class()[2] == {"class": "c", "clips": 0, "precision": None, "recall": None}
+
+
+def test_training_the_encoder_lowers_its_loss_and_leaves_the_original(sounds, tiny_model):
+    files = read_labels(sounds)
+    config = FullConfig(epochs=3, encoder_learning_rate=1e-3)
+    done = finetune(files, model=tiny_model, full=config, device="cpu")
+    told = done.classifier.record["made"]["full"]
+    assert len(told["inner_losses"]) == 4 and told["kept_epoch"] == int(np.argmin(told["inner_losses"]))
+    assert told["kept_epoch"] > 0 and told["inner_losses"][told["kept_epoch"]] < told["inner_losses"][0]
+    frozen = finetune(files, model=tiny_model, device="cpu")
+    assert frozen.classifier.embedder.identity["weights"] != done.classifier.embedder.identity["weights"]
+    assert done.classifier.record["made"]["accuracy_frozen"] == frozen.scores.accuracy
+    again = finetune(files, model=tiny_model, full=config, device="cpu")
+    assert again.classifier.embedder.identity == done.classifier.embedder.identity
+
+
+@pytest.fixture(scope="module")
+def made(sounds, tiny_model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "classifier"
+    (sounds / "noise" / "broken.wav").write_bytes(b"RIFF nothing")
+    done = run("finetune", sounds, "-o", folder, "--model", tiny_model, "--json")
+    (sounds / "noise" / "broken.wav").unlink()
+    assert done.returncode == 1, done.stderr  # one file could not be read
+    told = json.loads(done.stdout)
+    assert [Path(each["path"]).name for each in told["made"]["not_read"]] == ["broken.wav"]
+    assert told["scores"]["accuracy"] > 0.9
+    return folder
+
+
+def test_the_folder_gives_the_scores_it_claims(made, sounds):
+    """What is loaded from the folder is what was judged: its answers give the confusion matrix again."""
+    assert {path.name for path in made.iterdir()} == {
+        *("classifier.json", "head.safetensors", "encoder", "confusion.csv", "confusion.png", "README.md")
+    }
+    files = read_labels(sounds)
+    out_N = held_out(files, range(24))
+    classifier = Classifier.load(made, device="cpu")
+    answers = classifier.classify([files.paths[row] for row in np.flatnonzero(out_N)])
+    truth = [classifier.classes.index(files.labels[row]) for row in np.flatnonzero(out_N)]
+    claimed = json.loads((made / "classifier.json").read_text())["scores"]["confusion"]
+    assert score(classifier.classes, np.array(truth), answers.probabilities).confusion.tolist() == claimed
+    table = list(csv.reader((made / "confusion.csv").open()))
+    assert [[int(cell) for cell in row[1:]] for row in table[1:]] == claimed
+
+
+def test_classify_names_failures_and_writes_probabilities(made, sounds, tmp_path):
+    good, bad = sounds / "noise" / "0.wav", tmp_path / "absent.wav"
+    arguments = ["classify", good, bad, "--classifier", made, "-o", tmp_path / "out.csv", "--top", "2"]
+    done = run(*arguments)
+    assert done.returncode == 1 and "absent.wav" in done.stderr
+    name, first, second = done.stdout.strip().split("\t")
+    assert name == str(good) and first.startswith("noise ") and second.startswith("low tone ")
+    (header, row) = csv.reader((tmp_path / "out.csv").open())
+    assert header == ["path", "label", "low tone", "noise"]
+    assert row[:2] == [str(good), "noise"] and abs(float(row[2]) + float(row[3]) - 1) < 1e-5
+    told = json.loads(run(*arguments[:5], "--json").stdout)
+    assert told["files"][0]["label"] == "noise" and told["failed"][0]["path"] == str(bad)
+    assert run("classify", bad, "--classifier", made).returncode == 2
+
+
+def test_mixed_folders_are_refused(made, tiny_model, tmp_path):
+    import shutil
+
+    shutil.copytree(made, tmp_path / "mixed")
+    shutil.rmtree(tmp_path / "mixed" / "encoder")
+    from uniwhisper.model.weights import packaged_default
+
+    shutil.copytree(packaged_default(), tmp_path / "mixed" / "encoder")
+    with pytest.raises(WeightsError, match="do not belong together"):
+        Classifier.load(tmp_path / "mixed", device="cpu")
+    with pytest.raises(WeightsError, match="no classifier"):
+        Classifier.load(tiny_model, device="cpu")
+
+
+def test_nothing_is_left_when_labels_are_bad(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\na.wav,x\n")
+    done = run("finetune", tmp_path / "list.csv", "-o", tmp_path / "out")
+    assert done.returncode == 2 and [path.name for path in tmp_path.iterdir()] == ["list.csv"]
