@@ -43,7 +43,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x_RLD: Tensor, to_RXD: Tensor, visible_R11X: Tensor | None) -> Tensor:
-        """Mix `to_RXD` into each position of `x_RLD`: the visible ones, or with None those up to its own place."""
+        """Mix `to_RXD` into each position of `x_RLD`: those where `visible_R11X` (bool) is set, with None those up to
+        its own place."""
         query, key, value = (
             layer(source).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for layer, source in ((self.query, x_RLD), (self.key, to_RXD), (self.value, to_RXD))
@@ -68,7 +69,7 @@ class DecoderBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x_RLD: Tensor, frames_RTD: Tensor, visible_R11T: Tensor) -> Tensor:
-        """Transform `x_RLD` with a look at the visible ones of `frames_RTD`; same shape."""
+        """Transform `x_RLD` with a look at those of `frames_RTD` where `visible_R11T` (bool) is set."""
         normed_RLD = self.attention_norm(x_RLD)
         x_RLD = x_RLD + self.attention(normed_RLD, normed_RLD, None)
         x_RLD = x_RLD + self.cross(self.cross_norm(x_RLD), frames_RTD, visible_R11T)

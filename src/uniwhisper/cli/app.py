@@ -27,6 +27,7 @@ VERBS = {
     "compare": "uniwhisper.cli.compare:compare",
     "check-encoder": "uniwhisper.cli.check_encoder:check_encoder",
     "report": "uniwhisper.cli.report:report",
+    "reproduce": "uniwhisper.cli.reproduce:reproduce",
     "demo": "uniwhisper.cli.demo:demo",
     "pretrain-lm": "uniwhisper.cli.train:pretrain_lm",
     "finetune": "uniwhisper.cli.finetune:finetune",

@@ -68,8 +68,26 @@ def compare(first: Opened, second: Opened) -> Compared:
     Raises:
         CompareError: protocols, suites, data, seeds or used clips differ.
     """
-    _refuse_unequal(first, second)
+    poolings, draws = paired_draws(first, second)
+    scores = [{task["name"]: task["scores"] for task in opened.result["tasks"]} for opened in (first, second)]
     tasks: dict[tuple[str, str, str], Difference] = {}
+    for (task, pooling, measure), sides in draws.items():
+        one, other = (side[task][pooling][measure]["score"] for side in scores)
+        tasks[task, pooling, measure] = bootstrap.difference(other - one, *sides)
+    return Compared(tasks, _averages(first, second, poolings, draws))
+
+
+def paired_draws(
+    first: Opened, second: Opened
+) -> tuple[list[str], dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]]:
+    """Poolings that both have, and by task, pooling and measure the resampled scores of both (float64, resamples).
+
+    Row by row both are of the same clips.
+
+    Raises:
+        CompareError: as `compare`.
+    """
+    _refuse_unequal(first, second)
     draws: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]] = {}
     poolings = [pooling for pooling in first.result["poolings"] if pooling in second.result["poolings"]]
     if not poolings:
@@ -81,9 +99,7 @@ def compare(first: Opened, second: Opened) -> Compared:
                 if measure in other["scores"].get(pooling, {}) and one["metric"] != "mAP":
                     key = (one["name"], pooling, measure)
                     draws[key] = _draws(first, second, *key, weights_RQ)
-                    observed = other["scores"][pooling][measure]["score"] - one["scores"][pooling][measure]["score"]
-                    tasks[key] = bootstrap.difference(observed, *draws[key])
-    return Compared(tasks, _averages(first, second, poolings, draws))
+    return poolings, draws
 
 
 def _clip_weights(opened: Opened, task: str) -> np.ndarray:

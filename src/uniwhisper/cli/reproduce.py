@@ -1,0 +1,141 @@
+"""`uniwhisper reproduce`: the experiment as one command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from uniwhisper.reproduce.chain import Chain
+
+
+def reproduce(
+    scale: Annotated[
+        str,
+        typer.Argument(
+            metavar="smoke|miniature|paper",
+            help="smoke: synthetic sounds, a CPU, minutes. miniature: real corpora, one GPU. paper: from a published "
+            "Whisper.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", show_default="runs/SCALE", help="Rows, results and the table."),
+    ] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option("--row", help="Only this row, and what it starts from; may be repeated.")
+    ] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; may be repeated.")] = None,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of `uniwhisper data prepare`.")] = Path(
+        "prepared"
+    ),
+    evaluation: Annotated[
+        Path, typer.Option("--evaluation", metavar="DIR", help="Folder that holds the suite's tasks.")
+    ] = Path("evaluation"),
+    lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="MODEL", help="paper: the Whisper that S is, e.g. a hub id.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", metavar="DIR", show_default="DIR/decoded of -o", help="Where decoded audio is kept."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train, judge and compare the rows of the paper's experiment; print the table.
+
+    An interrupted chain continues where it stopped. Exit status: 0 all done; 1 rows that are compared had unequal
+    steps or audio; 2 nothing was done.
+    """
+    from uniwhisper.cli.output import note, print_json
+    from uniwhisper.reproduce.open import open_chain
+
+    options = {"data": data, "evaluation": evaluation, "language_model": lm, "start": start, "cache": cache}
+    chain, names, numbers = open_chain(scale, output, rows, seeds, device=device, say=note, **options)
+    if dry_run:
+        from uniwhisper.reproduce.dry_run import describe
+
+        described = describe(chain, names, numbers)
+        if as_json:
+            print_json(described)
+        else:
+            _print_plan(described)
+        return
+    from uniwhisper.reproduce.table import summarise, write
+
+    done = chain.run(names, numbers, note)
+    summary = summarise(chain, done)
+    page = write(chain, summary)
+    if as_json:
+        print_json(summary | {"path": str(page)})
+    else:
+        _print(chain, summary, page)
+    if not all(one["holds"] for one in summary["equal"]):
+        note("rows that are compared had unequal steps or audio; the table says which")
+        raise typer.Exit(1)
+
+
+def _print(chain: "Chain", summary: dict[str, Any], page: Path) -> None:
+    import sys
+
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    domains = {
+        name for row in summary["rows"] for score in row["scores"].values() if score for name in score["domains"]
+    }
+    columns = sorted(domains)
+    table = Table("row", box=SIMPLE_HEAD, pad_edge=False, title=f"{chain.scale.name}: means over seeds")
+    for column in ("MLP", *columns, "kNN", *columns, "steps", "audio h", "min", "seeds"):
+        table.add_column(column, justify="right")
+    for row in summary["rows"]:
+        cells = []
+        for measure in ("mlp", "knn"):
+            score = row["scores"][measure]
+            cells += ["–"] * (1 + len(columns)) if score is None else [
+                f"{score['score']:.3f}", *[f"{score['domains'][name]:.3f}" for name in columns]
+            ]  # fmt: skip
+        audio, minutes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['train_seconds'] / 60:.1f}"
+        table.add_row(row["row"], *cells, f"{row['steps']:,}", audio, minutes, str(len(row["runs"])))
+    console.print(table)
+    table = Table("difference", "of", box=SIMPLE_HEAD, pad_edge=False, title="95 % intervals over seeds, groups, clips")
+    table.add_column("MLP", justify="right")
+    table.add_column("kNN", justify="right")
+    for compared in summary["compared"]:
+        found = {(one["of"], one["measure"]): one for one in compared["differences"]}
+        for of in dict.fromkeys(of for of, _ in found):
+            cells = [_interval(found.get((of, measure))) for measure in ("mlp", "knn")]
+            table.add_row(f"{compared['second']} − {compared['first']}", of, *cells)
+        table.add_section()
+    console.print(table)
+    for one in summary["equal"]:
+        verdict = "equal within 1 %" if one["holds"] else "NOT equal"
+        print(
+            f"{one['first']} and {one['second']}, seed {one['seed']}: {one['steps'][0]:,} and {one['steps'][1]:,} "
+            f"steps, {one['audio_seconds'][0]:,.0f} and {one['audio_seconds'][1]:,.0f} s of audio: {verdict}"
+        )
+    print(page)
+
+
+def _interval(one: dict[str, Any] | None) -> str:
+    return "–" if one is None else f"{one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
+def _print_plan(described: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("row", "seed", "from", box=SIMPLE_HEAD, pad_edge=False, title=f"{described['scale']}: the plan")
+    for column in ("steps", "audio h", "done"):
+        table.add_column(column, justify="right")
+    for job in described["jobs"]:
+        hours = f"{job['audio_seconds'] / 3600:.2f}"
+        table.add_row(job["row"], str(job["seed"]), job["after"] or "–", f"{job['steps']:,}", hours, job["done"])
+    Console(highlight=False).print(table)
+    for name, value in described["facts"].items():
+        print(f"{name}: {value}")

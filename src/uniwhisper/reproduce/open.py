@@ -1,0 +1,79 @@
+"""From what was typed to a chain that is ready to run."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from uniwhisper.core.errors import RecipeError
+from uniwhisper.data.manifest import MANIFEST_NAME, Manifest
+from uniwhisper.data.prepare import prepare
+from uniwhisper.model.device import choose_device
+from uniwhisper.model.weights import load_encoder
+from uniwhisper.reproduce.chain import Chain, plan
+from uniwhisper.reproduce.rows import SMOKE_ROWS, available_rows
+from uniwhisper.reproduce.scale import miniature, paper, smoke
+from uniwhisper.reproduce.smoke_data import write_smoke_data
+
+SCALES = ("smoke", "miniature", "paper")
+
+
+def open_chain(
+    name: str,
+    output: Path | None,
+    rows: Sequence[str] | None,
+    seeds: Sequence[int] | None,
+    *,
+    data: Path,
+    evaluation: Path,
+    language_model: str,
+    start: str | None,
+    cache: Path | None,
+    device: str,
+    say: Callable[[str], None],
+) -> tuple[Chain, list[str], list[int]]:
+    """The chain, and the names of rows and the seeds to run; for smoke its sounds are made first.
+
+    Raises:
+        RecipeError: another scale, an unknown row, or `start` where it has no meaning.
+        UserError: data or device cannot be used.
+    """
+    if name not in SCALES:
+        raise RecipeError(f"no scale {name!r}", expected=", ".join(SCALES), got=name, fix="uniwhisper reproduce smoke")
+    if (start is None) == (name == "paper"):
+        raise RecipeError(
+            "--start",
+            expected="a Whisper checkpoint for paper, and only there",
+            got=str(start),
+            fix="uniwhisper reproduce paper --start openai/whisper-large-v3 --lm Qwen/Qwen3-0.6B",
+        )
+    output = Path("runs") / name if output is None else output
+    command = f"uniwhisper reproduce {name}"
+    if name == "smoke":
+        suite = write_smoke_data(output / "data")
+        evaluation = suite.parent / "evaluation"
+        prepared = output / "prepared"
+        if not (prepared / MANIFEST_NAME).is_file():
+            say("preparing the synthetic corpora")
+            prepare(suite.parent / "training", prepared)
+        data, scale = prepared, smoke(suite)
+    elif name == "miniature":
+        scale = miniature(language_model)
+        command += f" --data {data.name} --evaluation {evaluation.name} --lm {Path(language_model).name}"
+    else:
+        assert start is not None, "paper has a start"
+        scale = paper(start, language_model, mel_bins=load_encoder(start).encoder.config.mel_bins)
+        command += f" --start {start} --lm {language_model} --data {data.name} --evaluation {evaluation.name}"
+    names = list(rows or (SMOKE_ROWS if name == "smoke" else available_rows(scale)))
+    plan(scale, names, [0])  # refuses unknown rows before anything is read
+    chain = Chain(
+        scale=scale,
+        manifest=Manifest.read(data),
+        evaluation=evaluation,
+        output=output,
+        cache=cache or output / "decoded",
+        device=choose_device(device),
+        console=Console(stderr=True),
+        command=command,
+    )
+    return chain, names, list(seeds or scale.seeds)

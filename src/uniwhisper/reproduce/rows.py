@@ -1,0 +1,152 @@
+"""The rows of the experiment: what each starts from, how long it trains, on what, and by which objective."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from uniwhisper.baselines.whisper_text import OWN_TASKS
+from uniwhisper.data.config import DataConfig
+from uniwhisper.reproduce.scale import Scale
+from uniwhisper.training.recipe import ModelConfig, Recipe
+
+Objective = Literal["instructions", "whisper", "whisper instructions"]
+Steps = Literal["N", "M", "N + M"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the table."""
+
+    name: str
+    what: str
+    objective: Objective | None
+    """None: nothing is trained."""
+    steps: Steps = "M"
+    after: str | None = None
+    """Row whose encoder it starts from; None: random weights."""
+    speech_only: bool = False
+    share: float = 1.0
+    """Part of the training clips."""
+
+
+_ROWS = (
+    Row(
+        name="S",
+        what="speech-only start: Whisper's decoder and objective on speech",
+        objective="whisper",
+        steps="N",
+        speech_only=True,
+    ),
+    Row(
+        name="S-long",
+        what="S for as long as S and U together",
+        objective="whisper",
+        steps="N + M",
+        speech_only=True,
+    ),
+    Row(
+        name="U",
+        what="UniWhisper: from S, all domains as instructions through the frozen language model",
+        objective="instructions",
+        after="S",
+    ),
+    Row(
+        name="U-speech",
+        what="U's recipe on speech alone",
+        objective="instructions",
+        after="S",
+        speech_only=True,
+    ),
+    Row(name="U-scratch-M", what="U's recipe from random weights, for M steps", objective="instructions"),
+    Row(
+        name="U-scratch-N+M",
+        what="U's recipe from random weights, for N + M steps",
+        objective="instructions",
+        steps="N + M",
+    ),
+    Row(
+        name="W-dec",
+        what="U's data through Whisper's own decoder, which goes on from S's",
+        objective="whisper instructions",
+        after="S",
+    ),
+    Row(name="U-half", what="U on half of the clips", objective="instructions", after="S", share=1 / 2),
+    Row(name="U-quarter", what="U on a quarter of the clips", objective="instructions", after="S", share=1 / 4),
+    Row(name="U-eighth", what="U on an eighth of the clips", objective="instructions", after="S", share=1 / 8),
+    Row(name="log-mel", what="floor: mean and deviation of log-mel", objective=None),
+    Row(name="random", what="floor: the encoder untrained", objective=None),
+)
+
+ROWS = {row.name: row for row in _ROWS}
+SMOKE_ROWS = ("S", "U", "log-mel", "random")
+
+COMPARED = (
+    ("S", "U"),
+    ("S-long", "U"),
+    ("U-speech", "U"),
+    ("U-scratch-M", "U"),
+    ("U-scratch-N+M", "U"),
+    ("W-dec", "U"),
+    ("log-mel", "U"),
+    ("random", "U"),
+)
+"""(First, second): the table shows second minus first."""
+
+EQUAL = (
+    ("U", "U-speech"),
+    ("U", "U-scratch-M"),
+    ("U", "W-dec"),
+    ("U", "U-half"),
+    ("U", "U-quarter"),
+    ("U", "U-eighth"),
+    ("S+U", "S-long"),
+    ("S+U", "U-scratch-N+M"),
+)
+"""Pairs that must have had equally many optimizer steps and equally much audio; `S+U` is both runs of the chain."""
+
+
+def steps_of(row: Row, scale: Scale) -> int:
+    """Optimizer steps of a row's own run; 0: nothing is trained."""
+    if row.objective is None or (row.name == "S" and scale.start is not None):
+        return 0
+    return {"N": scale.start_steps, "M": scale.steps, "N + M": scale.start_steps + scale.steps}[row.steps]
+
+
+def available_rows(scale: Scale) -> list[str]:
+    """Names of the rows that a scale can have: a published start has no own decoder here, nor steps of its own."""
+    return [
+        row.name
+        for row in _ROWS
+        if scale.start is None or not (row.objective in ("whisper", "whisper instructions") and row.name != "S")
+    ]
+
+
+def recipe_of(row: Row, scale: Scale, seed: int, start: str | None) -> Recipe:
+    """The training run of a row.
+
+    Args:
+        start: model folder it starts from; None: random weights of the scale's size.
+    """
+    own = row.objective == "whisper"
+    return Recipe(
+        name=f"{scale.name} {row.name}",
+        seed=seed,
+        steps=steps_of(row, scale),
+        model=ModelConfig(
+            start=start,
+            encoder_size=scale.size if start is None else None,
+            language_model=scale.language_model,
+        ),
+        data=_data(row, scale.data),
+        optimizer=scale.start_optimizer if own else scale.optimizer,
+        loop=scale.loop,
+    )
+
+
+def _data(row: Row, data: DataConfig) -> DataConfig:
+    data = replace(data, training_share=row.share)
+    if row.speech_only:
+        data = replace(data, domain_weights={"speech": 1.0})
+    if row.objective == "whisper":
+        # The language and the words of a clip make one row of text.
+        data = replace(data, tasks=OWN_TASKS, questions_per_clip=len(OWN_TASKS))
+    return data
