@@ -32,6 +32,9 @@ def reproduce(
     evaluation: Annotated[
         Path, typer.Option("--evaluation", metavar="DIR", help="Folder that holds the suite's tasks.")
     ] = Path("evaluation"),
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="miniature, paper: another suite than mini, such as dev.")
+    ] = None,
     lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODEL", help="paper: the Whisper that S is, e.g. a hub id.")
@@ -53,6 +56,7 @@ def reproduce(
     from uniwhisper.reproduce.open import open_chain
 
     options = {"data": data, "evaluation": evaluation, "language_model": lm, "start": start, "cache": cache}
+    options["suite"] = suite
     chain, names, numbers = open_chain(scale, output, rows, seeds, device=device, say=note, **options)
     if dry_run:
         from uniwhisper.reproduce.dry_run import describe

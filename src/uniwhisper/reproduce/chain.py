@@ -1,8 +1,9 @@
 """The chain: each (row, seed) is trained, then judged, in the order in which rows start from one another."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from uniwhisper.reproduce.rows import ROWS, available_rows, recipe_of, steps_of
 from uniwhisper.reproduce.scale import Scale
 from uniwhisper.reproduce.state import STATE_NAME, RowState
 from uniwhisper.training.loop import train
+from uniwhisper.training.recipe import Recipe
 from uniwhisper.training.record import read_metrics
 
 
@@ -74,19 +76,35 @@ class Chain:
     console: Console
     command: str
 
-    def run(self, rows: Sequence[str], seeds: Sequence[int], say: Callable[[str], None]) -> list[Done]:
-        """Run what is not yet done of these rows and what they start from; gives all of it, in order.
+    @cached_property
+    def learners(self) -> Learners:
+        """What the rows are trained by."""
+        return Learners(self.manifest, self.scale.language_model)
+
+    def run(
+        self, rows: Sequence[str], seeds: Sequence[int], say: Callable[[str], None], *, judge: bool = True
+    ) -> list[Done]:
+        """Run what is not yet done of these rows and what they start from; gives all that was judged, in order.
+
+        Args:
+            judge: False: train only, which gives nothing to compare.
 
         Raises:
             RecipeError: an unknown row.
             OutputError: the folder holds rows of another plan.
         """
-        done: dict[Job, Done] = {}
+        models: dict[Job, str] = {}
+        done = []
         for job in plan(self.scale, rows, seeds):
             after = ROWS[job.row].after
-            start = done.get(Job(after, job.seed)) if after else None
-            done[job] = self._one(job, start, say)
-        return list(done.values())
+            start = self._found(models[Job(after, job.seed)]) if after else None
+            state = RowState(self.output / job.folder_name, self._key(job, start))
+            trained = state.done("trained") or self._train(job, start, state, say)
+            models[job] = trained["model"]
+            if judge:
+                judged = state.done("judged") or self._judge(job, trained["model"], state, say)
+                done.append(_done(job, state.folder, trained, judged))
+        return done
 
     def progress_of(self, job: Job) -> str:
         """How far a job has come, by its folder alone: `judged`, `trained`, steps of a run, or nothing."""
@@ -98,53 +116,37 @@ class Chain:
         lines = read_metrics(folder / "run")
         return f"step {lines[-1]['step']:,}" if lines else "–"
 
-    def _one(self, job: Job, start: Done | None, say: Callable[[str], None]) -> Done:
-        folder = self.output / job.folder_name
+    def _judge(self, job: Job, model: str, state: RowState, say: Callable[[str], None]) -> dict[str, Any]:
         suite = load_suite(self.scale.suite)
-        state = RowState(folder, self._key(job, start, suite.hash))
-        trained = state.done("trained")
-        if trained is None:
-            trained = self._train(job, start, state, say)
-        judged = state.done("judged")
-        if judged is None:
-            say(f"{job.folder_name}: judging on {suite.name}")
-            model = trained["model"]
-            encoder = open_encoder(self._model(model), device=self.device.type)
-            encoder = replace(encoder, label=job.folder_name, source=model)
-            vectors = VectorCache(self.output / "vectors")
-            judgement = evaluate(
-                encoder,
-                suite,
-                self.evaluation,
-                cache=vectors,
-                kept=Kept(vectors.folder / "tasks"),
-                model_folder=self.output / model if (self.output / model).is_dir() else None,
-                command=f"{self.command} --row {job.row} --seed {job.seed}",
-                device=self.device,
-                check=checked(encoder.encoder, vectors.folder),
-            )
-            path = folder / f"{suite.name}.json"
-            write_result(path, judgement, overwrite=True)
-            judged = {"result": path.name, "commit": git_commit()}
-            state.finish("judged", judged, [path, clips_path(path)])
-        return Done(
-            job=job,
-            steps=trained["steps"],
-            audio_seconds=trained["audio_seconds"],
-            train_seconds=trained["train_seconds"],
-            model=trained["model"],
-            result=folder / judged["result"],
-            commit=judged["commit"],
+        say(f"{job.folder_name}: judging on {suite.name}")
+        encoder = open_encoder(self._found(model), device=self.device.type)
+        encoder = replace(encoder, label=job.folder_name, source=model)
+        vectors = VectorCache(self.output / "vectors")
+        judgement = evaluate(
+            encoder,
+            suite,
+            self.evaluation,
+            cache=vectors,
+            kept=Kept(vectors.folder / "tasks"),
+            model_folder=self.output / model if (self.output / model).is_dir() else None,
+            command=f"{self.command} --row {job.row} --seed {job.seed}",
+            device=self.device,
+            check=checked(encoder.encoder, vectors.folder),
         )
+        path = state.folder / f"{suite.name}.json"
+        write_result(path, judgement, overwrite=True)
+        judged = {"result": path.name, "commit": git_commit()}
+        state.finish("judged", judged, [path, clips_path(path)])
+        return judged
 
-    def _train(self, job: Job, start: Done | None, state: RowState, say: Callable[[str], None]) -> dict[str, Any]:
+    def _train(self, job: Job, start: str | None, state: RowState, say: Callable[[str], None]) -> dict[str, Any]:
         row = ROWS[job.row]
         facts = {"steps": 0, "audio_seconds": 0.0, "train_seconds": 0.0}
         if not steps_of(row, self.scale):
             facts["model"] = self._untrained(job)
             state.finish("trained", facts, [])
             return facts
-        recipe = recipe_of(row, self.scale, job.seed, self._start(start))
+        recipe = self._recipe(job, start)
         say(f"{job.folder_name}: training {recipe.steps:,} steps")
         run = state.folder / "run"
         assert row.objective is not None, "what takes steps has an objective"
@@ -156,7 +158,7 @@ class Chain:
             device=self.device,
             cache=self.cache,
             console=self.console,
-            learner=Learners(self.manifest, self.scale.language_model).of(row.objective),
+            learner=self.learners.of(row.objective),
         )
         last = next(line for line in reversed(read_metrics(run)) if "audio_seconds" in line)
         facts |= {name: last[name] for name in ("audio_seconds", "train_seconds")}
@@ -164,20 +166,26 @@ class Chain:
         state.finish("trained", facts, sorted(path for path in model.rglob("*") if path.is_file()))
         return facts
 
-    def _key(self, job: Job, start: Done | None, suite_hash: str) -> str:
-        row, started = ROWS[job.row], self._start(start)
-        value: dict[str, Any] = {"row": job.row, "seed": job.seed, "scale": self.scale.name, "suite": suite_hash}
+    def _key(self, job: Job, start: str | None) -> str:
+        row = ROWS[job.row]
+        value: dict[str, Any] = {
+            "row": job.row,
+            "seed": job.seed,
+            "scale": self.scale.name,
+            "suite": load_suite(self.scale.suite).hash,
+        }
         if steps_of(row, self.scale):
-            recipe = recipe_of(row, self.scale, job.seed, started)
+            recipe = self._recipe(job, start)
             # What it starts from is its weights, not where they lie.
-            recipe = replace(recipe, model=replace(recipe.model, start=started and "start"))
+            recipe = replace(recipe, model=replace(recipe.model, start=start and "start"))
             value |= {"recipe": recipe.identity(), "objective": row.objective, "manifest": self.manifest.hash}
-        if started is not None:
-            value["start"] = load_encoder(started).identity
+        if start is not None:
+            value["start"] = load_encoder(start).identity
         return hash_json(value)
 
-    def _start(self, start: Done | None) -> str | None:
-        return None if start is None else self._model(start.model)
+    def _recipe(self, job: Job, start: str | None) -> Recipe:
+        row = ROWS[job.row]
+        return recipe_of(row, self.scale, job.seed, start, self.learners.tasks(row.objective))
 
     def _untrained(self, job: Job) -> str:
         if job.row == "log-mel":
@@ -187,10 +195,22 @@ class Chain:
             return self.scale.start
         return f"random:{self.scale.size}:{job.seed}"
 
-    def _model(self, model: str) -> str:
+    def _found(self, model: str) -> str:
         """What was written relative to the chain's folder, as others find it."""
         inside = self.output / model
         return str(inside) if inside.is_dir() else model
+
+
+def _done(job: Job, folder: Path, trained: Mapping[str, Any], judged: Mapping[str, Any]) -> Done:
+    return Done(
+        job=job,
+        steps=trained["steps"],
+        audio_seconds=trained["audio_seconds"],
+        train_seconds=trained["train_seconds"],
+        model=trained["model"],
+        result=folder / judged["result"],
+        commit=judged["commit"],
+    )
 
 
 def plan(scale: Scale, rows: Sequence[str], seeds: Sequence[int]) -> list[Job]:

@@ -39,7 +39,8 @@ def describe(chain: Chain, rows: Sequence[str], seeds: Sequence[int]) -> dict[st
         steps = steps_of(row, scale)
         audio = 0.0
         if steps:
-            recipe = recipe_of(row, scale, job.seed, "start" if row.after or scale.start else None)
+            started = "start" if row.after or scale.start else None
+            recipe = recipe_of(row, scale, job.seed, started, chain.learners.tasks(row.objective))
             Mixture([chain.manifest], recipe.data, job.seed).step(0)  # that there is something to draw
             assert recipe.data.audio_seconds_per_step is not None, "rows are compared by the audio they heard"
             audio = steps * recipe.data.audio_seconds_per_step

@@ -1,8 +1,15 @@
-"""From a row's objective to what the training loop drives."""
+"""From a row's objective to what the training loop drives, and to what can be asked of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from uniwhisper.baselines.contrastive import TASKS as CONTRASTIVE_TASKS
+from uniwhisper.baselines.contrastive import ContrastiveLearner
+from uniwhisper.baselines.heads import Head, MultiHeadLearner, heads_of
+from uniwhisper.baselines.language_models import LanguageModelLearner
 from uniwhisper.baselines.whisper import WhisperLearner
+from uniwhisper.baselines.whisper_text import OWN_TASKS
 from uniwhisper.data.instructions import answers
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.model.language_model import FrozenLanguageModel
@@ -25,13 +32,34 @@ class Learners:
         """
         if objective == "instructions":
             return INSTRUCTIONS
+        if objective == "contrastive":
+            return ContrastiveLearner()
+        if objective in ("random frozen", "pretrained trained", "random trained"):
+            weights, state = objective.split()
+            return LanguageModelLearner(pretrained=weights == "pretrained", trained=state == "trained")
         tokenizer = FrozenLanguageModel.load(self.language_model).tokenizer
+        if objective == "multi-head":
+            return MultiHeadLearner(heads=self._heads, tokenizer=tokenizer, text_tokens=len(tokenizer))
         return WhisperLearner(
             tokenizer=tokenizer,
             text_tokens=len(tokenizer),
             languages=languages(self.manifest),
             sequence="own" if objective == "whisper" else "instructions",
         )
+
+    def tasks(self, objective: Objective | None) -> Sequence[str] | None:
+        """What an objective can be asked; None: everything."""
+        if objective == "whisper":
+            return OWN_TASKS
+        if objective == "contrastive":
+            return CONTRASTIVE_TASKS
+        if objective == "multi-head":
+            return tuple(head.task for head in self._heads)
+        return None
+
+    @cached_property
+    def _heads(self) -> tuple[Head, ...]:
+        return heads_of(self.manifest)
 
 
 def languages(manifest: Manifest) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """From what was typed to a chain that is ready to run."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +30,7 @@ def open_chain(
     language_model: str,
     start: str | None,
     cache: Path | None,
+    suite: str | None,
     device: str,
     say: Callable[[str], None],
 ) -> tuple[Chain, list[str], list[int]]:
@@ -50,13 +52,13 @@ def open_chain(
     output = Path("runs") / name if output is None else output
     command = f"uniwhisper reproduce {name}"
     if name == "smoke":
-        suite = write_smoke_data(output / "data")
-        evaluation = suite.parent / "evaluation"
+        made = write_smoke_data(output / "data")
+        evaluation = made.parent / "evaluation"
         prepared = output / "prepared"
         if not (prepared / MANIFEST_NAME).is_file():
             say("preparing the synthetic corpora")
-            prepare(suite.parent / "training", prepared)
-        data, scale = prepared, smoke(suite)
+            prepare(made.parent / "training", prepared)
+        data, scale = prepared, smoke(made)
     elif name == "miniature":
         scale = miniature(language_model)
         command += f" --data {data.name} --evaluation {evaluation.name} --lm {Path(language_model).name}"
@@ -64,6 +66,9 @@ def open_chain(
         assert start is not None, "paper has a start"
         scale = paper(start, language_model, mel_bins=load_encoder(start).encoder.config.mel_bins)
         command += f" --start {start} --lm {language_model} --data {data.name} --evaluation {evaluation.name}"
+    if suite is not None and name != "smoke":
+        scale = replace(scale, suite=suite)
+        command += f" --suite {Path(suite).name}"
     names = list(rows or (SMOKE_ROWS if name == "smoke" else available_rows(scale)))
     plan(scale, names, [0])  # refuses unknown rows before anything is read
     chain = Chain(

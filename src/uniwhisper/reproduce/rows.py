@@ -1,5 +1,6 @@
 """The rows of the experiment: what each starts from, how long it trains, on what, and by which objective."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,7 +9,16 @@ from uniwhisper.data.config import DataConfig
 from uniwhisper.reproduce.scale import Scale
 from uniwhisper.training.recipe import ModelConfig, Recipe
 
-Objective = Literal["instructions", "whisper", "whisper instructions"]
+Objective = Literal[
+    "instructions",
+    "whisper",
+    "whisper instructions",
+    "random frozen",
+    "pretrained trained",
+    "random trained",
+    "multi-head",
+    "contrastive",
+]
 Steps = Literal["N", "M", "N + M"]
 
 
@@ -69,6 +79,37 @@ _ROWS = (
         objective="whisper instructions",
         after="S",
     ),
+    Row(
+        name="LM-random-frozen",
+        what="U through a language model of random weights: a control",
+        objective="random frozen",
+        after="S",
+    ),
+    Row(
+        name="LM-pretrained-trained",
+        what="U with the language model trained along: full fine-tuning of everything",
+        objective="pretrained trained",
+        after="S",
+    ),
+    Row(
+        name="LM-random-trained",
+        what="U with a language model trained from random weights",
+        objective="random trained",
+        after="S",
+    ),
+    Row(
+        name="multi-head",
+        what="U's clips with a head and a loss for each task, instead of a language model",
+        objective="multi-head",
+        after="S",
+    ),
+    Row(
+        name="C",
+        what="a contrastive audio-text encoder, as CLAP's, from random weights",
+        objective="contrastive",
+        steps="N",
+    ),
+    Row(name="C+U", what="U's recipe from C instead of S", objective="instructions", after="C"),
     Row(name="U-half", what="U on half of the clips", objective="instructions", after="S", share=1 / 2),
     Row(name="U-quarter", what="U on a quarter of the clips", objective="instructions", after="S", share=1 / 4),
     Row(name="U-eighth", what="U on an eighth of the clips", objective="instructions", after="S", share=1 / 8),
@@ -76,6 +117,7 @@ _ROWS = (
     Row(name="random", what="floor: the encoder untrained", objective=None),
 )
 
+_WITH_OWN_DECODER = ("whisper", "whisper instructions")
 ROWS = {row.name: row for row in _ROWS}
 SMOKE_ROWS = ("S", "U", "log-mel", "random")
 
@@ -86,6 +128,11 @@ COMPARED = (
     ("U-scratch-M", "U"),
     ("U-scratch-N+M", "U"),
     ("W-dec", "U"),
+    ("LM-random-frozen", "U"),
+    ("LM-pretrained-trained", "U"),
+    ("LM-random-trained", "U"),
+    ("multi-head", "U"),
+    ("C", "C+U"),
     ("log-mel", "U"),
     ("random", "U"),
 )
@@ -95,6 +142,12 @@ EQUAL = (
     ("U", "U-speech"),
     ("U", "U-scratch-M"),
     ("U", "W-dec"),
+    ("U", "LM-random-frozen"),
+    ("U", "LM-pretrained-trained"),
+    ("U", "LM-random-trained"),
+    ("U", "multi-head"),
+    ("U", "C+U"),
+    ("S", "C"),
     ("U", "U-half"),
     ("U", "U-quarter"),
     ("U", "U-eighth"),
@@ -112,19 +165,19 @@ def steps_of(row: Row, scale: Scale) -> int:
 
 
 def available_rows(scale: Scale) -> list[str]:
-    """Names of the rows that a scale can have: a published start has no own decoder here, nor steps of its own."""
-    return [
-        row.name
-        for row in _ROWS
-        if scale.start is None or not (row.objective in ("whisper", "whisper instructions") and row.name != "S")
-    ]
+    """Names of the rows that a scale can have: with a published start those that go on from it, and log-mel."""
+    if scale.start is None:
+        return list(ROWS)
+    going_on = [row.name for row in _ROWS if row.after == "S" and row.objective not in _WITH_OWN_DECODER]
+    return ["S", *going_on, "log-mel"]
 
 
-def recipe_of(row: Row, scale: Scale, seed: int, start: str | None) -> Recipe:
+def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Sequence[str] | None = None) -> Recipe:
     """The training run of a row.
 
     Args:
         start: model folder it starts from; None: random weights of the scale's size.
+        tasks: what its objective can be asked; None: everything.
     """
     own = row.objective == "whisper"
     return Recipe(
@@ -136,17 +189,21 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None) -> Recipe:
             encoder_size=scale.size if start is None else None,
             language_model=scale.language_model,
         ),
-        data=_data(row, scale.data),
+        data=_data(row, scale.data, tasks),
         optimizer=scale.start_optimizer if own else scale.optimizer,
         loop=scale.loop,
     )
 
 
-def _data(row: Row, data: DataConfig) -> DataConfig:
+def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig:
     data = replace(data, training_share=row.share)
     if row.speech_only:
         data = replace(data, domain_weights={"speech": 1.0})
     if row.objective == "whisper":
         # The language and the words of a clip make one row of text.
-        data = replace(data, tasks=OWN_TASKS, questions_per_clip=len(OWN_TASKS))
+        data = replace(data, questions_per_clip=len(OWN_TASKS))
+    if row.objective == "contrastive":
+        data = replace(data, questions_per_clip=1)
+    if tasks is not None:
+        data = replace(data, tasks=tuple(tasks))
     return data

@@ -35,7 +35,7 @@ def build_model(recipe: Recipe, device: torch.device) -> UniWhisper:
     language_model = FrozenLanguageModel.load(
         _language_model_source(config, start), dtype=torch.bfloat16 if half else torch.float32
     )
-    adapter = _adapter(config, start, encoder.config.width, language_model, recipe.seed)
+    adapter = build_adapter(config, start, encoder.config.width, language_model, recipe.seed)
     return UniWhisper(encoder, adapter, language_model).to(device).train()
 
 
@@ -103,9 +103,14 @@ def _read_config(start: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _adapter(
+def build_adapter(
     config: ModelConfig, start: str | Path | None, frame_width: int, language_model: FrozenLanguageModel, seed: int
 ) -> Adapter:
+    """The adapter of `start`, if it was trained with this very language model; else one of random weights.
+
+    Raises:
+        RecipeError: the start's adapter has another shape.
+    """
     shape = AdapterConfig(
         frame_width=frame_width,
         stack=config.adapter_stack,
@@ -127,7 +132,7 @@ def _adapter(
                 fix="set model.adapter_stack and model.adapter_hidden_width to those of the checkpoint",
             ) from error
         return adapter
-    token_std = float(language_model.causal_lm.get_input_embeddings().weight.float().std())
+    token_std = float(language_model.causal_lm.get_input_embeddings().weight.detach().float().std())
     seed_of_adapter = int.from_bytes(hashlib.sha256(f"adapter {seed}".encode()).digest()[:8], "little")
     adapter.initialise(token_std=token_std, generator=torch.Generator().manual_seed(seed_of_adapter))
     return adapter

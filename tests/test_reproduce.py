@@ -1,0 +1,198 @@
+"""The chain: a killed process goes on, rows are judged and compared, unequal rows are found, plans are checked."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+from typer.testing import CliRunner
+
+from small import QUIET, write_language_model
+from uniwhisper.cli.app import app
+from uniwhisper.core.errors import OutputError, RecipeError
+from uniwhisper.data.prepare import prepare
+from uniwhisper.reproduce import chain as chain_file
+from uniwhisper.reproduce.chain import Chain, Done, Job, plan
+from uniwhisper.reproduce.differences import over_training_seeds
+from uniwhisper.reproduce.equal import equalities
+from uniwhisper.reproduce.rows import ROWS, SMOKE_ROWS, available_rows, recipe_of, steps_of
+from uniwhisper.reproduce.scale import Scale, miniature, paper, smoke
+from uniwhisper.reproduce.smoke_data import write_smoke_data
+from uniwhisper.reproduce.state import RowState
+from uniwhisper.training.record import read_metrics
+
+PROCESS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+from test_reproduce import small_chain
+done = small_chain(Path({data!r}), Path({lm!r}), Path({output!r})).run(["S"], [0], lambda text: None, judge=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke") / "data"
+    write_smoke_data(folder, training_variants=3, evaluation_variants=6)
+    prepare(folder / "training", folder.parent / "prepared")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory) -> Path:
+    return write_language_model(tmp_path_factory.mktemp("lm"))
+
+
+def small_scale(data: Path, lm: Path) -> Scale:
+    made = smoke(data / "suite.json", start_steps=6, steps=2, audio_seconds_per_step=3.0)
+    loop = replace(made.loop, log_every_steps=1, checkpoint_every_steps=1)
+    return replace(made, language_model=str(lm), loop=loop)
+
+
+def small_chain(data: Path, lm: Path, output: Path) -> Chain:
+    from uniwhisper.data.manifest import Manifest
+
+    return Chain(
+        scale=small_scale(data, lm),
+        manifest=Manifest.read(data.parent / "prepared"),
+        evaluation=data / "evaluation",
+        output=output,
+        cache=output / "decoded",
+        device=torch.device("cpu"),
+        console=QUIET,
+        command="uniwhisper reproduce smoke",
+    )
+
+
+def start(data: Path, lm: Path, output: Path) -> subprocess.Popen:
+    code = PROCESS.format(tests=str(Path(__file__).parent), data=str(data), lm=str(lm), output=str(output))
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_a_killed_chain_continues_and_ends_with_the_same_weights(data, lm, tmp_path):
+    killed = start(data, lm, tmp_path / "killed")
+    checkpoints = tmp_path / "killed" / "S-seed0" / "run" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not list(checkpoints.glob("step-*")) and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "S-seed0" / "row.json").exists()
+
+    again, whole = (start(data, lm, tmp_path / name) for name in ("killed", "whole"))
+    assert (again.wait(), whole.wait()) == (0, 0)
+    states = [json.loads((tmp_path / name / "S-seed0" / "row.json").read_text()) for name in ("killed", "whole")]
+    files = [state["trained"]["files"] for state in states]
+    encoders = [one["run/model/encoder.safetensors"] for one in files]
+    assert encoders[0] == encoders[1]
+    assert [state["trained"]["steps"] for state in states] == [6, 6]
+
+    # A third start finds everything done: no run is touched.
+    before = (tmp_path / "whole" / "S-seed0" / "run" / "metrics.jsonl").stat().st_mtime_ns
+    assert start(data, lm, tmp_path / "whole").wait() == 0
+    assert (tmp_path / "whole" / "S-seed0" / "run" / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_row_of_another_plan_is_refused_and_a_damaged_file_is_made_again(data, lm, tmp_path, monkeypatch):
+    chain = small_chain(data, lm, tmp_path / "out")
+    chain.run(["S"], [0], lambda _: None, judge=False)
+    other = replace(chain, scale=replace(chain.scale, start_steps=5))
+    with pytest.raises(OutputError, match="another plan"):
+        other.run(["S"], [0], lambda _: None, judge=False)
+    trained = []
+    real = chain_file.train
+    monkeypatch.setattr(chain_file, "train", lambda *a, **k: trained.append(k["resume"]) or real(*a, **k))
+    chain.run(["S"], [0], lambda _: None, judge=False)
+    assert trained == []
+    (tmp_path / "out" / "S-seed0" / "run" / "model" / "encoder.safetensors").write_bytes(b"cut")
+    chain.run(["S"], [0], lambda _: None, judge=False)
+    assert trained == [True]
+    assert read_metrics(tmp_path / "out" / "S-seed0" / "run")[-1]["step"] == 6
+
+
+def test_rows_start_from_what_they_go_on_from(data, lm):
+    scale = small_scale(data, lm)
+    assert plan(scale, ["U", "C+U"], [4]) == [Job("S", 4), Job("U", 4), Job("C", 4), Job("C+U", 4)]
+    with pytest.raises(RecipeError, match="no row"):
+        plan(scale, ["V"], [0])
+    for name in available_rows(scale):
+        row = ROWS[name]
+        if steps_of(row, scale):
+            made = recipe_of(row, scale, 1, "somewhere" if row.after else None)
+            assert (made.model.start is None) == (row.after is None)
+            assert set(made.data.domain_weights) == {"speech"} or not row.speech_only
+    assert set(SMOKE_ROWS) <= set(ROWS)
+
+
+def done(row: str, steps: int, audio: float) -> Done:
+    return Done(Job(row, 0), steps, audio, 1.0, "model", Path("x"), None)
+
+
+def test_rows_that_heard_more_than_one_percent_more_are_found():
+    rows = [done("S", 10, 100.0), done("U", 20, 200.0), done("S-long", 30, 302.9), done("U-speech", 20, 202.1)]
+    found = {(one.first, one.second): one for one in equalities(rows)}
+    assert set(found) == {("U", "U-speech"), ("S+U", "S-long")}
+    assert found["S+U", "S-long"].holds and found["S+U", "S-long"].audio_seconds == (300.0, 302.9)
+    assert not found["U", "U-speech"].holds
+    (one,) = equalities([done("U", 100, 1.0), done("W-dec", 102, 1.0)])
+    assert not one.holds
+
+
+def test_the_spread_of_training_seeds_is_in_the_interval():
+    """Clips that say nothing about the difference: all of its spread is that of the mean of seeds drawn again."""
+    of_seed = np.array([0.1, 0.2, 0.6])
+    draws = over_training_seeds(np.repeat(of_seed[:, None], 20_000, axis=1))
+    assert draws.mean() == pytest.approx(of_seed.mean(), abs=5e-3)
+    assert draws.var() == pytest.approx(of_seed.var() / 3, rel=0.05)
+    assert over_training_seeds(np.array([[0.3, 0.4]])).tolist() == pytest.approx([0.3, 0.4])
+
+
+def test_a_dry_run_of_the_paper_reads_local_folders_of_those_layouts(data, lm, tmp_path):
+    torch.manual_seed(0)
+    large = WhisperConfig(
+        vocab_size=60, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=128, decoder_ffn_dim=128, num_mel_bins=128, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2, decoder_start_token_id=3,
+    )  # fmt: skip
+    WhisperForConditionalGeneration(large).save_pretrained(tmp_path / "whisper-large-v3")
+    arguments = [
+        "reproduce", "paper", "--start", str(tmp_path / "whisper-large-v3"), "--lm", str(lm), "--dry-run", "--json",
+        "--data", str(data.parent / "prepared"), "--evaluation", str(data / "evaluation"), "-o", str(tmp_path / "out"),
+        "--device", "cpu",
+    ]  # fmt: skip
+    wrong = CliRunner().invoke(app, arguments)
+    assert wrong.exit_code != 0, "the suite mini is not there"
+    suite = json.loads((data / "suite.json").read_text())
+    assert suite["name"] == "smoke"
+    described = CliRunner().invoke(app, [*arguments, "--suite", str(data / "suite.json")])
+    assert described.exit_code == 0, described.output
+    found = json.loads(described.stdout)
+    assert "128 mel bins" in found["facts"]["start"]
+    rows = {job["row"]: job for job in found["jobs"]}
+    assert rows["S"]["steps"] == 0 and rows["U"]["after"] == "S" and rows["U"]["steps"] > 0
+    assert "C" not in rows and "W-dec" not in rows
+    assert not (tmp_path / "out").exists()
+
+
+def test_paper_takes_a_start_and_the_others_none(tmp_path):
+    for arguments in (["paper"], ["miniature", "--start", "x"], ["large"]):
+        found = CliRunner().invoke(app, ["reproduce", *arguments, "-o", str(tmp_path / "out")])
+        assert isinstance(found.exception, RecipeError)
+    assert paper("x", "y", mel_bins=128).data.mel_bins == 128
+    assert miniature("lm").loop.audio == "resident"
+
+
+def test_a_damaged_state_says_so(tmp_path):
+    (tmp_path / "row.json").write_text("{")
+    with pytest.raises(OutputError, match="cannot be read"):
+        RowState(tmp_path, "key").read()
