@@ -15,10 +15,12 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 from typer.testing import CliRunner
 
-from small import QUIET, write_language_model
+from small import QUIET, SMALL_ENCODER, write_language_model
 from uniwhisper.cli.app import app
 from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.data.prepare import prepare
+from uniwhisper.model.config import WHISPER_SIZES
+from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce import chain as chain_file
 from uniwhisper.reproduce.chain import Chain, Done, Job, plan
 from uniwhisper.reproduce.differences import over_training_seeds
@@ -35,7 +37,8 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
-from test_reproduce import small_chain
+from test_reproduce import SMALL_ENCODER, WHISPER_SIZES, small_chain
+WHISPER_SIZES["dot"] = SMALL_ENCODER
 done = small_chain(Path({data!r}), Path({lm!r}), Path({output!r})).run(["S"], [0], lambda text: None, judge=False)
 """
 
@@ -53,10 +56,16 @@ def lm(tmp_path_factory) -> Path:
     return write_language_model(tmp_path_factory.mktemp("lm"))
 
 
+@pytest.fixture(autouse=True)
+def small_size(monkeypatch):
+    """A size that trains in no time, as one of Whisper's."""
+    monkeypatch.setitem(WHISPER_SIZES, "dot", SMALL_ENCODER)
+
+
 def small_scale(data: Path, lm: Path) -> Scale:
     made = smoke(data / "suite.json", start_steps=6, steps=2, audio_seconds_per_step=3.0)
     loop = replace(made.loop, log_every_steps=1, checkpoint_every_steps=1)
-    return replace(made, language_model=str(lm), loop=loop)
+    return replace(made, size="dot", language_model=str(lm), loop=loop)
 
 
 def small_chain(data: Path, lm: Path, output: Path) -> Chain:
@@ -92,8 +101,7 @@ def test_a_killed_chain_continues_and_ends_with_the_same_weights(data, lm, tmp_p
     again, whole = (start(data, lm, tmp_path / name) for name in ("killed", "whole"))
     assert (again.wait(), whole.wait()) == (0, 0)
     states = [json.loads((tmp_path / name / "S-seed0" / "row.json").read_text()) for name in ("killed", "whole")]
-    files = [state["trained"]["files"] for state in states]
-    encoders = [one["run/model/encoder.safetensors"] for one in files]
+    encoders = [load_encoder(tmp_path / name / "S-seed0" / "run" / "model").identity for name in ("killed", "whole")]
     assert encoders[0] == encoders[1]
     assert [state["trained"]["steps"] for state in states] == [6, 6]
 

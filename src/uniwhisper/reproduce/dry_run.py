@@ -1,6 +1,7 @@
 """What a chain would do, with everything checked that can be without training: data, weights, language model, suite."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from uniwhisper.data.mixture import Mixture
@@ -41,8 +42,10 @@ def describe(chain: Chain, rows: Sequence[str], seeds: Sequence[int]) -> dict[st
         if steps:
             started = "start" if row.after or scale.start else None
             recipe = recipe_of(row, scale, job.seed, started, chain.learners.tasks(row.objective))
-            Mixture([chain.manifest], recipe.data, job.seed).step(0)  # that there is something to draw
             assert recipe.data.audio_seconds_per_step is not None, "rows are compared by the audio they heard"
+            # That there is something to draw; a whole group of steps would say no more.
+            little = replace(recipe.data, audio_seconds_per_step=1.0, group_steps=1)
+            Mixture([chain.manifest], little, job.seed).step(0)
             audio = steps * recipe.data.audio_seconds_per_step
         jobs.append(
             {

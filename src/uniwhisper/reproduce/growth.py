@@ -1,0 +1,90 @@
+"""Gain against training data: a power law fitted to the rows that train on parts of the clips, with its interval.
+
+    gain(share) = ceiling - lost * share ** -rate
+
+Three numbers, fitted by least squares; the interval is the bootstrap of training seeds (whole curves are drawn again).
+Asked beyond ten times the data that was measured, it refuses to answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from uniwhisper.core.errors import RecipeError
+from uniwhisper.evaluation.bootstrap import interval
+
+SHARES = {"U-eighth": 1 / 8, "U-quarter": 1 / 4, "U-half": 1 / 2, "U": 1.0}
+"""Row -> part of the clips."""
+RATES = np.geomspace(0.02, 3.0, 120)
+FARTHEST = 10.0
+RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A fitted gain."""
+
+    ceiling: float
+    lost: float
+    rate: float
+
+    def at(self, share: float) -> float:
+        """Gain with `share` times the clips of U.
+
+        Raises:
+            RecipeError: more than ten times, which nothing measured says anything about.
+        """
+        if not 0 < share <= FARTHEST:
+            raise RecipeError(
+                "gain against training data", expected=f"above 0, to {FARTHEST:g} times the clips", got=f"{share:g}",
+                fix="train on more clips to know more",
+            )  # fmt: skip
+        return self.ceiling - self.lost * share**-self.rate
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A curve and how far it depends on the training seeds."""
+
+    curve: Curve
+    drawn: tuple[Curve, ...]
+    """Curves of training seeds drawn again."""
+
+    def at(self, share: float) -> tuple[float, float, float]:
+        """Gain and its interval with `share` times the clips; errors as `Curve.at`."""
+        return self.curve.at(share), *interval(np.array([curve.at(share) for curve in self.drawn]))
+
+
+def fit(shares_P: np.ndarray, gains_P: np.ndarray) -> Curve:
+    """Least squares: linear in ceiling and loss for each rate of a grid.
+
+    Args:
+        shares_P: float64, parts of the clips, at least three different ones.
+        gains_P: float64, gain at each.
+    """
+    assert len(set(shares_P.tolist())) >= 3, "a curve of three numbers takes three shares"
+    best: tuple[float, Curve] | None = None
+    for rate in RATES:
+        columns_P2 = np.stack([np.ones_like(shares_P), -(shares_P**-rate)], axis=1)
+        found, *_ = np.linalg.lstsq(columns_P2, gains_P, rcond=None)
+        error = float(np.square(columns_P2 @ found - gains_P).sum())
+        if best is None or error < best[0]:
+            best = error, Curve(float(found[0]), float(found[1]), float(rate))
+    assert best is not None, "the grid of rates is not empty"
+    return best[1]
+
+
+def growth(gains: Mapping[float, Sequence[float]], *, seed: int = 0) -> Growth:
+    """Fit of the mean over seeds, and of seeds drawn with replacement.
+
+    Args:
+        gains: share -> gain over S of each training seed, the seeds in one order for all shares.
+        seed: of the draws.
+    """
+    shares_P = np.array(sorted(gains))
+    gains_PS = np.array([gains[share] for share in sorted(gains)])
+    generator = np.random.default_rng(seed)
+    seeds = gains_PS.shape[1]
+    draws = (gains_PS[:, generator.integers(seeds, size=seeds)].mean(axis=1) for _ in range(RESAMPLES))
+    return Growth(fit(shares_P, gains_PS.mean(axis=1)), tuple(fit(shares_P, drawn_P) for drawn_P in draws))
