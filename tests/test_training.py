@@ -71,6 +71,7 @@ def short_recipe(language_model_folder: Path) -> Recipe:
             "loop.checkpoint_every_steps=2",
             "loop.validate_every_steps=None",
             "loop.workers=0",
+            "loop.audio=loader",
         ],
     )
 
