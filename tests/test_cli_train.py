@@ -40,6 +40,7 @@ def usual(place: Path) -> list[str | Path]:
         'data.domain_weights={"sound": 1}',
         "data.clips_per_step=4",
         "loop.workers=0",
+        "loop.audio=loader",
         "loop.validate_every_steps=None",
     ]
     return ["--data", place / "prepared", "--device", "cpu", *[word for text in settings for word in ("--set", text)]]

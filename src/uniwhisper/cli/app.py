@@ -22,6 +22,7 @@ VERBS = {
     "transcribe": "uniwhisper.cli.ask:transcribe",
     "tag": "uniwhisper.cli.ask:tag",
     "train": "uniwhisper.cli.train:train",
+    "calibrate": "uniwhisper.cli.calibrate:calibrate",
     "data": "uniwhisper.cli.data:app",
     "evaluate": "uniwhisper.cli.evaluate:evaluate",
     "compare": "uniwhisper.cli.compare:compare",

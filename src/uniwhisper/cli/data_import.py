@@ -31,8 +31,7 @@ def import_corpus(
     Recordings become clips of at most ten seconds in Ogg Opus. Silence, repeats, files that cannot be decoded and
     sounds of the --against sets are left out, counted, and named in DIR/NAME/import.json.
     """
-    from uniwhisper.cli.data import _progress
-    from uniwhisper.cli.output import note, print_json
+    from uniwhisper.cli.output import clip_progress, note, print_json
     from uniwhisper.data.public.heard import Heard
     from uniwhisper.data.public.importing import import_source
     from uniwhisper.data.public.row import shipped_sources, source_named
@@ -45,9 +44,9 @@ def import_corpus(
     source = source_named(name)
     heard = None
     if against:
-        with _progress("listening to the other sets") as progress:
+        with clip_progress("listening to the other sets") as progress:
             heard = Heard.of(against, progress=progress)
-    with _progress(f"importing {name}") as progress:
+    with clip_progress(f"importing {name}") as progress:
         report = import_source(source, root, output, heard=heard, overwrite=overwrite, progress=progress)
     if as_json:
         print_json(report.as_json())

@@ -22,8 +22,7 @@ def synthesise(
     Speech needs the programs espeak-ng and flite, music fluidsynth and the soundfont TimGM6mb; all are packages of
     Debian and Ubuntu. The words and notes are drawn by this project, so text, notes, key and tempo are exact.
     """
-    from uniwhisper.cli.data import _progress
-    from uniwhisper.cli.output import print_json
+    from uniwhisper.cli.output import clip_progress, print_json
     from uniwhisper.core.errors import ManifestError
     from uniwhisper.data.synthetic.synthesise import KINDS
     from uniwhisper.data.synthetic.synthesise import synthesise as run
@@ -32,7 +31,7 @@ def synthesise(
         raise ManifestError(
             f"cannot synthesise {kind!r}", expected=f"one of {', '.join(KINDS)}", got=repr(kind), fix="name one of them"
         )
-    with _progress(f"making {kind} (seconds)") as progress:
+    with clip_progress(f"making {kind} (seconds)") as progress:
         report = run(
             KINDS[kind], output, hours=hours, seed=seed, overwrite=overwrite, workers=workers, progress=progress
         )

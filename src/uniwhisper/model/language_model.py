@@ -121,6 +121,10 @@ class FrozenLanguageModel(nn.Module):
 
     def compile(self, *_: object, **__: object) -> None:
         """Compile the decoder's layers for any number of tokens; costs seconds at the first step."""
+        from transformers import AttentionInterface
+
+        # Not a decorator: it imports the compiler, which costs seconds where nothing is compiled.
+        AttentionInterface.register(_registered(), torch.compiler.disable(_attend_packed))
         for layer in self.causal_lm.get_decoder().layers:
             layer.compile(dynamic=True)
 
@@ -167,7 +171,6 @@ def _registered() -> str:
     return "uniwhisper_packed"
 
 
-@torch.compiler.disable
 def _attend_packed(
     module: nn.Module,  # noqa: ARG001
     query_1JPK: Tensor,
