@@ -14,7 +14,7 @@ from uniwhisper.core.errors import WeightsError
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.integrations.audio_tower import AudioTower
 from uniwhisper.model.language_model import FrozenLanguageModel
-from uniwhisper.model.uniwhisper import UniWhisper, join_right_padded
+from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.model.weights import packaged_default
 
 
@@ -37,7 +37,7 @@ def test_the_example_answers_like_the_joined_model(tmp_path):
         audio_BAH, audio_counts_B = model.adapter(*frames)
         while len(given) < 40:
             text_BLH = language_model.embed(torch.tensor([asked + given]))
-            inputs = join_right_padded(audio_BAH, audio_counts_B, text_BLH, torch.tensor([len(asked) + len(given)]))
+            inputs = torch.cat([audio_BAH[:, : int(audio_counts_B[0])], text_BLH], dim=1)
             token = int(language_model.logits(language_model.hidden(inputs)[0, -1]).argmax())
             if token == tokenizer.eos_token_id:
                 break

@@ -1,6 +1,6 @@
 """Folds, and what may be learned from which of them: nothing, from the fold that is scored."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ class Standardiser:
 
 
 def inner_split(
-    labels_N: np.ndarray, groups: Sequence[str], *, share: float, seed: int
+    labels_N: np.ndarray, groups: Sequence[Hashable], *, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split of a training fold into indices to fit on and indices to choose settings on, both int64 and ascending.
 
@@ -71,7 +71,7 @@ def inner_split(
     """
     classes = int(labels_N.max()) + 1
     totals_C = np.bincount(labels_N, minlength=classes)
-    members: dict[str, list[int]] = {}
+    members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
     counts = {group: np.bincount(labels_N[indices], minlength=classes) for group, indices in members.items()}

@@ -71,7 +71,7 @@ def train_encoder(
         ],
         weight_decay=config.weight_decay,
     )
-    fitting, choosing = inner_split(classes_N, share=INNER_SHARE, seed=config.seed)
+    fitting, choosing = inner_split(classes_N, range(len(classes_N)), share=INNER_SHARE, seed=config.seed)
     generator = np.random.default_rng(config.seed)
     epochs = [_batches(waves, fitting, config, generator) for _ in range(config.epochs)]
     steps, step = sum(map(len, epochs)), 0

@@ -43,7 +43,7 @@ def fit_head(vectors_ND: np.ndarray, classes_N: np.ndarray, *, classes: int, see
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    fitting, choosing = inner_split(classes_N, share=INNER_SHARE, seed=seed)
+    fitting, choosing = inner_split(classes_N, range(len(classes_N)), share=INNER_SHARE, seed=seed)
     accuracies = []
     for strength in STRENGTHS:
         head = _fit(vectors_ND[fitting], classes_N[fitting], strength, classes)

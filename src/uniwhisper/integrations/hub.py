@@ -18,8 +18,15 @@ from uniwhisper.core.units import FRAMES_PER_SECOND, SAMPLE_RATE_HZ
 from uniwhisper.embedding.embedder import Embedder
 from uniwhisper.embedding.waves import encode_waves
 from uniwhisper.model.encoder import WhisperEncoder
-from uniwhisper.model.hub import CONFIG, SAFETENSORS
-from uniwhisper.model.weights import FORMAT, encoder_identity, load_encoder, save_encoder, smallest_exact_dtype
+from uniwhisper.model.hub import SAFETENSORS
+from uniwhisper.model.weights import (
+    CONFIG_FILE,
+    FORMAT,
+    encoder_identity,
+    load_encoder,
+    save_encoder,
+    smallest_exact_dtype,
+)
 
 MODULES_FILE = "modules.json"
 # The class that sentence-transformers imports; it is part of this package, the folder itself carries no code.
@@ -50,13 +57,13 @@ class HubEncoder(nn.Module, ModelHubMixin):
         Raises:
             OutputError: the folder holds a model of another kind.
         """
-        config = Path(save_directory) / CONFIG
+        config = Path(save_directory) / CONFIG_FILE
         if config.exists() and FORMAT not in config.read_text(encoding="utf-8", errors="replace"):
             # The mixin would remove this file before anything of ours looks at it.
             raise OutputError(
                 f"{save_directory} is not replaced",
                 expected="a folder that is free, or one that holds a model of this project",
-                got=f"a {CONFIG} of another kind",
+                got=f"a {CONFIG_FILE} of another kind",
                 fix="choose another folder",
             )
         return super().save_pretrained(save_directory, **arguments)
@@ -92,7 +99,7 @@ class HubEncoder(nn.Module, ModelHubMixin):
                 force_download=force_download,
                 local_files_only=local_files_only,
                 token=token,
-                allow_patterns=[CONFIG, *SAFETENSORS],
+                allow_patterns=[CONFIG_FILE, *SAFETENSORS],
             )
         return cls(load_encoder(folder).encoder, source=model_id)
 
