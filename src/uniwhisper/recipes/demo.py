@@ -13,7 +13,7 @@ def demo() -> Recipe:
     return Recipe(
         name="demo",
         seed=0,
-        steps=140,
+        steps=90,
         model=ModelConfig(start="default", encoder_size=None, language_model=None),
         data=DataConfig(
             domain_weights={"sound": 1.0},
@@ -28,7 +28,7 @@ def demo() -> Recipe:
             precision="float32",
             loss_normalisation="example",
             log_every_steps=5,
-            checkpoint_every_steps=140,
+            checkpoint_every_steps=90,
             workers=0,
         ),
     )
