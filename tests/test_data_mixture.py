@@ -488,8 +488,10 @@ def test_the_report_of_a_mixture_counts_what_its_steps_hold(manifest):
     assert report["questions_per_step"] == len(asked) / 5
     assert report["tasks"] == pytest.approx({name: count / len(asked) for name, count in Counter(asked).items()})
     texts = [[len(q.instruction + q.answer) for draw in draws for q in draw.questions] for draws in steps]
-    real, padded = sum(map(sum, texts)), sum(max(lengths) * len(lengths) for lengths in texts)
-    assert report["text_padding"] == pytest.approx(1 - real / padded)
+    # An audio token lasts 80 ms, a text token is four bytes and counts as one (docs/decisions/0014).
+    real = audio.sum() / 16_000 + 0.08 / 4 * sum(map(sum, texts))
+    filled = (7 * audio.max(axis=1)).sum() / 16_000 + 0.08 / 4 * sum(map(sum, texts))
+    assert report["padding"] == pytest.approx(1 - real / filled)
     assert sum(report["corpora"].values()) == pytest.approx(1)
 
 

@@ -41,7 +41,7 @@ def ask(
 
     The questions it was trained on are in docs/tasks.md. A recording longer than 30 s is answered window by window.
 
-    Needs the extra [train].
+    Needs the extra `train`.
     """
     _run(clip, question, score, most_tokens, model, device, as_json)
 
@@ -55,7 +55,7 @@ def transcribe(
 ) -> None:
     """Write down what is said: `ask` with the instruction filled in.
 
-    Needs the extra [train].
+    Needs the extra `train`.
     """
     _run(clip, _instruction("transcription"), None, most_tokens, model, device, as_json)
 
@@ -72,7 +72,7 @@ def tag(
 ) -> None:
     """Name the kind of sound: `ask` with the instruction filled in.
 
-    Needs the extra [train].
+    Needs the extra `train`.
     """
     _run(clip, _instruction("sound_tag"), score, 60, model, device, as_json)
 

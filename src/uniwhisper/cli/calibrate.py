@@ -17,7 +17,7 @@ def calibrate(
 ) -> None:
     """Centre and scale the vectors of a trained model over its training clips, for cosine search; answers stay.
 
-    Needs the extra [train].
+    Needs the extra `train`.
     """
     from rich.console import Console
     from rich.progress import track

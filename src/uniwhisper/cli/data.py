@@ -157,8 +157,7 @@ def mixture(
     console.print(
         f"{steps} steps: {report['clips_per_step']:.0f} clips and {report['questions_per_step']:.0f} questions a step, "
         f"{report['audio_seconds_per_step']:.0f} s of audio\n"
-        f"padding: {report['audio_padding']:.1%} of audio, {report['text_padding']:.1%} of text, "
-        f"{report['padding']:.1%} of both"
+        f"padding: {report['audio_padding']:.1%} of audio, {report['padding']:.1%} of audio and text; text has none"
     )
 
 
