@@ -13,10 +13,11 @@ import torch
 from conftest import SAMPLE_RATE_HZ, tone
 from test_evaluation_run import IDENTITY, TwoNumbers, write_tar
 from uniwhisper.embedding.table import FrameVectors
-from uniwhisper.evaluation.ctc import Alphabet, Frames, _ctc_loss, train_ctc
+from uniwhisper.evaluation.ctc import Alphabet, _ctc_loss, train_ctc
 from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.speech import character_error_rate, word_errors
+from uniwhisper.evaluation.spool import Frames
 from uniwhisper.evaluation.suites import load_suite
 
 

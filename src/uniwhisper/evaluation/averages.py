@@ -10,7 +10,9 @@ from uniwhisper.evaluation.kept import ScoredTask
 from uniwhisper.evaluation.scoring import MEASURES, PROBE_MEASURES
 from uniwhisper.evaluation.suites import Suite
 
-SPEECH_POOLING, SPEECH_MEASURE = "frames", "ctc"
+FRAMES = "frames"
+"""Where scores of probes on frames stand, beside the poolings."""
+SPEECH_MEASURE = "ctc"
 
 
 def averages(suite: Suite, scored: Sequence[ScoredTask], poolings: Sequence[str]) -> dict[str, Any]:
@@ -37,13 +39,17 @@ def averages(suite: Suite, scored: Sequence[ScoredTask], poolings: Sequence[str]
 def place_of(task: dict[str, Any], pooling: str, measure: str) -> tuple[str, str] | None:
     """Pooling and measure under which a task's result stands in a column; None: it has nothing to say there.
 
-    Speech recognition is one trained probe on frames: it stands in the columns of both trained probes.
+    Probes on frames stand in the columns of trained probes whatever the pooling; speech recognition, which is one of
+    them, in both.
     """
     scores = task["scores"]
     if measure in scores.get(pooling, {}):
         return pooling, measure
-    if measure in PROBE_MEASURES and SPEECH_MEASURE in scores.get(SPEECH_POOLING, {}):
-        return SPEECH_POOLING, SPEECH_MEASURE
+    on_frames = scores.get(FRAMES, {})
+    if measure in on_frames:
+        return FRAMES, measure
+    if measure in PROBE_MEASURES and SPEECH_MEASURE in on_frames:
+        return FRAMES, SPEECH_MEASURE
     return None
 
 

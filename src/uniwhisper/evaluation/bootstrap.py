@@ -71,6 +71,25 @@ def rate_draws(errors_SQ: np.ndarray, words_Q: np.ndarray, weights_RQ: np.ndarra
     return _over_seeds(np.maximum(0, 1 - rates_RS), seed)
 
 
+def f1_draws(counts_SQC3: np.ndarray, weights_RQ: np.ndarray, *, average: str, seed: int) -> np.ndarray:
+    """Resampled F1 of counts summed over the drawn clips, as `metrics.f1_of_counts`; float64 (resamples,).
+
+    Args:
+        counts_SQC3: int, per seed, clip and class: rightly found, wrongly found, missed.
+        average: `micro` or `macro`.
+        weights_RQ, seed: as in `score_draws`.
+    """
+    if average == "micro":
+        counts_SQC3 = counts_SQC3.sum(axis=2, keepdims=True)
+    scores_RS = np.zeros((len(weights_RQ), len(counts_SQC3)))
+    for row, counts_QC3 in enumerate(counts_SQC3.astype(np.float64)):
+        right_RC, wrong_RC, missed_RC = np.moveaxis(np.tensordot(weights_RQ, counts_QC3, axes=1), -1, 0)
+        there_RC = right_RC + missed_RC > 0
+        f1_RC = 2 * right_RC / np.maximum(2 * right_RC + wrong_RC + missed_RC, 1)
+        scores_RS[:, row] = (f1_RC * there_RC).sum(axis=1) / np.maximum(there_RC.sum(axis=1), 1)
+    return _over_seeds(scores_RS, seed)
+
+
 def _over_seeds(scores_RS: np.ndarray, seed: int) -> np.ndarray:
     """Mean over seeds drawn with replacement, anew in every row."""
     seeds = scores_RS.shape[1]

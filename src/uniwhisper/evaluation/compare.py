@@ -10,8 +10,9 @@ import numpy as np
 from uniwhisper.core.errors import UserError
 from uniwhisper.core.identity import hash_file
 from uniwhisper.evaluation import bootstrap
-from uniwhisper.evaluation.averages import SPEECH_MEASURE, place_of, weights_of
+from uniwhisper.evaluation.averages import FRAMES, SPEECH_MEASURE, place_of, weights_of
 from uniwhisper.evaluation.bootstrap import Difference
+from uniwhisper.evaluation.events import average_of
 from uniwhisper.evaluation.scoring import bootstrap_seed
 
 
@@ -94,11 +95,11 @@ def paired_draws(
         raise _unequal("poolings", first, second, first.result["poolings"], second.result["poolings"])
     for one, other in zip(first.result["tasks"], second.result["tasks"], strict=True):
         weights_RQ = _clip_weights(first, one["name"])
-        for pooling in [*poolings, "frames"]:
+        for pooling in [*poolings, FRAMES]:
             for measure in one["scores"].get(pooling, {}):
                 if measure in other["scores"].get(pooling, {}) and one["metric"] != "mAP":
                     key = (one["name"], pooling, measure)
-                    draws[key] = _draws(first, second, *key, weights_RQ)
+                    draws[key] = _draws(first, second, *key, one["metric"], weights_RQ)
     return poolings, draws
 
 
@@ -109,18 +110,22 @@ def _clip_weights(opened: Opened, task: str) -> np.ndarray:
 
 
 def _draws(
-    first: Opened, second: Opened, task: str, pooling: str, measure: str, weights_RQ: np.ndarray
+    first: Opened, second: Opened, task: str, pooling: str, measure: str, metric: str, weights_RQ: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resampled scores of both, row by row with the same clips; seeds are drawn apart."""
     seed = bootstrap_seed(first.result["seeds"]["first"], task)
     folds = first.clips[f"{task}/fold"].tolist()
     draws = []
     for place, opened in enumerate((first, second)):
-        answers = opened.clips[f"{task}/{pooling}/{measure}{'_errors' if measure == SPEECH_MEASURE else ''}"]
+        name = f"{task}/{pooling}/{measure}"
         if measure == SPEECH_MEASURE:
-            draws.append(bootstrap.rate_draws(answers, opened.clips[f"{task}/words"], weights_RQ, seed=seed + place))
+            errors_SQ, words_Q = opened.clips[f"{name}_errors"], opened.clips[f"{task}/words"]
+            draws.append(bootstrap.rate_draws(errors_SQ, words_Q, weights_RQ, seed=seed + place))
+        elif pooling == FRAMES:
+            counts_SQC3 = opened.clips[f"{name}_counts"]
+            draws.append(bootstrap.f1_draws(counts_SQC3, weights_RQ, average=average_of(metric), seed=seed + place))
         else:
-            right_SQ = answers == opened.clips[f"{task}/label"]
+            right_SQ = opened.clips[name] == opened.clips[f"{task}/label"]
             draws.append(bootstrap.score_draws(right_SQ, weights_RQ, folds, seed=seed + place))
     return draws[0], draws[1]
 

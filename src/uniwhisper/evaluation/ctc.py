@@ -7,46 +7,16 @@ seeds train at once. Frames stay where they are (a memory-mapped file) and are r
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uniwhisper.evaluation.spool import Frames
+
 BATCH_CLIPS = 32
 BLANK = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Frames:
-    """Frames of many clips, one after the other."""
-
-    frames_TD: np.ndarray
-    """(all frames, D) float32; may be a memory map."""
-    starts: np.ndarray
-    """(N + 1,) int64: clip n is `frames_TD[starts[n]:starts[n + 1]]`."""
-
-    def batch(self, clips: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Zero-padded (B, T, D) float32 and counts (B,) int64."""
-        counts_B = np.array([self.starts[clip + 1] - self.starts[clip] for clip in clips], dtype=np.int64)
-        padded_BTD = np.zeros((len(clips), int(counts_B.max()), self.frames_TD.shape[1]), dtype=np.float32)
-        for row, clip in enumerate(clips):
-            padded_BTD[row, : counts_B[row]] = self.frames_TD[self.starts[clip] : self.starts[clip + 1]]
-        return padded_BTD, counts_B
-
-    def statistics(self, clips: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation (D,) of each feature over the frames of `clips`, float32; a constant feature has inf."""
-        sum_D = square_D = 0.0
-        total = 0
-        for clip in clips:
-            frames_TD = self.frames_TD[self.starts[clip] : self.starts[clip + 1]].astype(np.float64)
-            sum_D, square_D = sum_D + frames_TD.sum(axis=0), square_D + np.square(frames_TD).sum(axis=0)
-            total += len(frames_TD)
-        mean_D = np.asarray(sum_D) / total
-        deviation_D = np.sqrt(np.maximum(np.asarray(square_D) / total - mean_D**2, 0))
-        constant = deviation_D <= 1e-6 * np.maximum(np.abs(mean_D), 1e-12)
-        return mean_D.astype(np.float32), np.where(constant, np.inf, deviation_D).astype(np.float32)
 
 
 class Alphabet:

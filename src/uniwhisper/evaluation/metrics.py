@@ -28,6 +28,23 @@ def mean_average_precision(scores_QC: np.ndarray, truth_QC: np.ndarray) -> float
     return float(average_precision_score(truth_QC[:, there_C], scores_QC[:, there_C], average="macro"))
 
 
+def f1_of_counts(counts_C3: np.ndarray, *, average: str) -> float:
+    """F1 from segments rightly found, wrongly found and missed, per class.
+
+    Args:
+        counts_C3: int or float.
+        average: `micro`: of the sums over classes. `macro`: mean over classes that are there, as sed_eval takes it;
+            classes that are only found wrongly are left out of it.
+    """
+    if average == "micro":
+        counts_C3 = counts_C3.sum(axis=0, keepdims=True)
+    there_C = counts_C3[:, 0] + counts_C3[:, 2] > 0
+    if not there_C.any():
+        return 0.0
+    right, wrong, missed = counts_C3[there_C].T
+    return float(np.mean(2 * right / (2 * right + wrong + missed)))
+
+
 def score_logits(metric: str, logits_QC: np.ndarray, truth: np.ndarray) -> float:
     """`metric` ("accuracy" or "mAP") of `logits_QC` (float) against `truth`: int classes (Q,), or 0 and 1 (Q, C)."""
     if metric == "accuracy":

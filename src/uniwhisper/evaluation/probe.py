@@ -86,7 +86,7 @@ def train(
         checkpoints: epochs, ascending.
     """
     device = stack.reference_FND.device
-    layers = _initial(problems, stack.reference_FND.shape[2], classes, hidden, device)
+    layers = initial_layers(problems, stack.reference_FND.shape[2], classes, hidden, device)
     optimizer = torch.optim.AdamW(
         [
             {"params": layers[0::2], "weight_decay": setting.weight_decay},
@@ -101,7 +101,7 @@ def train(
     answers = []
     for step, indices_PB in enumerate(batches_SPB, start=1):
         with torch.enable_grad():
-            logits_PBC = _logits(layers, stack.reference_FND[folds_P1, indices_PB])
+            logits_PBC = layer_logits(layers, stack.reference_FND[folds_P1, indices_PB])
             loss = _loss(logits_PBC, stack.targets_FN[folds_P1, indices_PB])
         for layer, gradient in zip(layers, torch.autograd.grad(loss, layers), strict=True):
             layer.grad = gradient
@@ -115,10 +115,12 @@ def train(
 def _ask(layers: list[Tensor], stack: Stack, row: int, fold: int) -> np.ndarray:
     """Logits (Q, C) of one problem; one at a time, because questions can outnumber a batch by thousands."""
     queries_1QD = stack.queries_FQD[fold : fold + 1, : stack.query_counts[fold]]
-    return _logits([layer[row : row + 1] for layer in layers], queries_1QD)[0].cpu().numpy()
+    return layer_logits([layer[row : row + 1] for layer in layers], queries_1QD)[0].cpu().numpy()
 
 
-def _initial(problems: Sequence[Problem], width: int, classes: int, hidden: int, device: torch.device) -> list[Tensor]:
+def initial_layers(
+    problems: Sequence[Problem], width: int, classes: int, hidden: int, device: torch.device
+) -> list[Tensor]:
     """Weights and biases, layer by layer: uniform within 1/sqrt(inputs), PyTorch's default for `Linear`.
 
     Drawn on the CPU, so that a seed means the same on every device.
@@ -133,7 +135,7 @@ def _initial(problems: Sequence[Problem], width: int, classes: int, hidden: int,
     return layers
 
 
-def _logits(layers: list[Tensor], features_PBD: Tensor) -> Tensor:
+def layer_logits(layers: list[Tensor], features_PBD: Tensor) -> Tensor:
     first = torch.baddbmm(layers[1], features_PBD, layers[0])
     return first if len(layers) == 2 else torch.baddbmm(layers[3], F.gelu(first), layers[2])
 

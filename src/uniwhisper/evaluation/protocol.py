@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from uniwhisper.evaluation import bootstrap, knn, probe, selection, speech
+from uniwhisper.evaluation import bootstrap, events, knn, probe, selection, speech
+from uniwhisper.evaluation.suites import Suite
 
 PROTOCOL: dict[str, Any] = {
     "name": "clean",
@@ -40,3 +41,9 @@ PROTOCOL: dict[str, Any] = {
         "resamples": bootstrap.RESAMPLES,
     },
 }
+
+
+def protocol_of(suite: Suite) -> dict[str, Any]:
+    """`PROTOCOL`, with what is said of events in time where the suite has them."""
+    has_events = any(task.kind == "frame" for task in suite.tasks)
+    return PROTOCOL | ({"events": events.PROTOCOL} if has_events else {})

@@ -16,9 +16,10 @@ from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.check import EncoderCheck
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
+from uniwhisper.evaluation.events import score_events
 from uniwhisper.evaluation.kept import Kept, ScoredTask
 from uniwhisper.evaluation.pooling import gives_frames, measured_hop_seconds
-from uniwhisper.evaluation.protocol import PROTOCOL
+from uniwhisper.evaluation.protocol import protocol_of
 from uniwhisper.evaluation.scoring import MEASURES, TaskScores, score_task
 from uniwhisper.evaluation.speech import score_speech
 from uniwhisper.evaluation.suites import Suite, SuiteError
@@ -28,8 +29,9 @@ from uniwhisper.evaluation.vectors import ClipVectors, Vectors
 Progress = Callable[[str, int, int], None]
 """Called with a task's name, the clips done and the clips in total."""
 
-CLEAN_KINDS = ("clip", "multilabel", "asr")
+CLEAN_KINDS = ("clip", "multilabel", "asr", "frame")
 """Kinds of tasks that the protocol `clean` scores."""
+_ON_FRAMES = {"asr": score_speech, "frame": score_events}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def evaluate(
         embed_seconds += perf_counter() - before
         frames.append(pooled.frames)
         seconds.append(pooled.seconds)
-        key = _key(task_clips, pooled, vectors.identity, seed)
+        key = _key(suite, task_clips, pooled, vectors.identity, seed)
         done = kept.load(key) if kept else None
         if done is None:
             done = _scored(judged.encoder, task_clips, pooled, seed, device)
@@ -98,7 +100,7 @@ def evaluate(
     result = {
         "format": "uniwhisper-result",
         "format_version": 2,
-        "protocol": PROTOCOL,
+        "protocol": protocol_of(suite),
         "suite": {"name": suite.name, "hash": suite.hash, "description": suite.description},
         "model": {
             "label": judged.label,
@@ -133,11 +135,11 @@ def _refuse_kinds(suite: Suite) -> None:
         )
 
 
-def _key(found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: int) -> str:
+def _key(suite: Suite, found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: int) -> str:
     """All that decides a task's scores."""
     return hash_json(
         {
-            "protocol": PROTOCOL,
+            "protocol": protocol_of(suite),
             "code": layer_identity("evaluation"),
             "task": repr(found.task),
             "data": found.hash,
@@ -151,10 +153,11 @@ def _key(found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: 
 
 def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, device: torch.device | str) -> ScoredTask:
     _check_folds(found, pooled)
-    if found.task.kind == "asr" and not gives_frames(encoder):
-        return _without_scores(found, pooled)
-    if found.task.kind == "asr":
-        return score_speech(encoder, found, pooled, seed=seed, device=device, result=_task_result(found, pooled, 0.0))
+    if found.task.kind in _ON_FRAMES:
+        if not gives_frames(encoder):
+            return _without_scores(found, pooled)
+        score, result = _ON_FRAMES[found.task.kind], _task_result(found, pooled, 0.0)
+        return score(encoder, found, pooled, seed=seed, device=device, result=result)
     used = [found.clips[index] for index in pooled.indices]
     scores = score_task(
         found.task.name,

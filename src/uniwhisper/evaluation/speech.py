@@ -10,14 +10,14 @@ import torch
 
 from uniwhisper.core.errors import MissingExtraError
 from uniwhisper.evaluation import bootstrap
-from uniwhisper.evaluation.averages import SPEECH_MEASURE, SPEECH_POOLING
+from uniwhisper.evaluation.averages import FRAMES, SPEECH_MEASURE
 from uniwhisper.evaluation.clips import TaskClips
-from uniwhisper.evaluation.ctc import BATCH_CLIPS, Alphabet, Frames, train_ctc
+from uniwhisper.evaluation.ctc import BATCH_CLIPS, Alphabet, train_ctc
 from uniwhisper.evaluation.folds import Fold, inner_split, make_folds
 from uniwhisper.evaluation.kept import ScoredTask
-from uniwhisper.evaluation.pooling import frame_stream
 from uniwhisper.evaluation.scoring import bootstrap_seed
 from uniwhisper.evaluation.selection import INNER_SEED, INNER_SHARE, SEEDS
+from uniwhisper.evaluation.spool import Frames, spool
 from uniwhisper.evaluation.vectors import ClipVectors
 
 LEARNING_RATES = (3e-3, 1e-2)
@@ -31,7 +31,6 @@ PROTOCOL = {
     "chosen_by": "character errors on whole groups of the training fold, never scored",
     "text": "lower case, nothing else changed",
 }
-_CHUNK_CLIPS = 256
 
 
 def score_speech(
@@ -53,7 +52,7 @@ def score_speech(
     folds = make_folds([clip.fold for clip in clips], found.task.folds.scored, found.task.folds.reference)
     split_by = [clip.group if found.task.inner == "group" else clip.id for clip in clips]
     with tempfile.TemporaryDirectory(prefix="uniwhisper-frames-") as folder:
-        frames = _spool(encoder, [clip.source.audio() for clip in clips], pooled.frames, Path(folder) / "frames")
+        frames = spool(encoder, [clip.source.audio() for clip in clips], pooled.frames, Path(folder) / "frames")
         answered, details = [], []
         for fold in folds:
             alphabet = Alphabet([texts[clip] for clip in fold.reference])
@@ -78,7 +77,7 @@ def score_speech(
     errors_SQ, words_Q = np.stack([errors for errors, _ in counts]), counts[0][1]
     groups = [clips[clip].group for clip in scored]
     scores, draws = _summary(found.task.name, folds, references, hypotheses, errors_SQ, words_Q, groups, details, seed)
-    result["scores"] = {SPEECH_POOLING: {SPEECH_MEASURE: scores}}
+    result["scores"] = {FRAMES: {SPEECH_MEASURE: scores}}
     result["clips"]["scored"] = len(scored)
     arrays = {
         "id": np.array([clips[clip].id for clip in scored]),
@@ -86,32 +85,10 @@ def score_speech(
         "group": np.array(groups),
         "reference": np.array(references),
         "words": words_Q,
-        f"{SPEECH_POOLING}/{SPEECH_MEASURE}": np.array(hypotheses),
-        f"{SPEECH_POOLING}/{SPEECH_MEASURE}_errors": errors_SQ,
+        f"{FRAMES}/{SPEECH_MEASURE}": np.array(hypotheses),
+        f"{FRAMES}/{SPEECH_MEASURE}_errors": errors_SQ,
     }
-    return ScoredTask(result, arrays, {SPEECH_POOLING: {SPEECH_MEASURE: draws}})
-
-
-def _spool(encoder: Any, sources: list[Any], counts_N: np.ndarray, file: Path) -> Frames:
-    """All frames in a memory-mapped file, clip by clip as they leave the encoder."""
-    starts = np.concatenate([[0], np.cumsum(counts_N)]).astype(np.int64)
-    frames_TD = None
-    for first in range(0, len(sources), _CHUNK_CLIPS):
-        filled = np.zeros(len(sources), dtype=np.int64)
-        with frame_stream(encoder, sources[first : first + _CHUNK_CLIPS]) as (blocks, failures):
-            for block in blocks:
-                if frames_TD is None:
-                    shape = (int(starts[-1]), block.frames_TD.shape[1])
-                    frames_TD = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
-                clip = first + block.index
-                at = starts[clip] + filled[clip]
-                frames_TD[at : at + len(block.frames_TD)] = block.frames_TD
-                filled[clip] += len(block.frames_TD)
-        assert not failures, f"{failures[0].reason}: the clip had a vector before"
-        chunk = slice(first, first + _CHUNK_CLIPS)
-        assert (filled[chunk] == counts_N[chunk]).all(), "the encoder gives another number of frames than before"
-    assert frames_TD is not None, "folds hold clips"
-    return Frames(frames_TD, starts)
+    return ScoredTask(result, arrays, {FRAMES: {SPEECH_MEASURE: draws}})
 
 
 def _choose(

@@ -187,6 +187,8 @@ def _task(content: Any, lists: Mapping[str, tuple[str, ...]]) -> Task:
     )
     expected.finish()
     take.finish()
+    if kind == "frame" and not task.metric_arguments.get("segment_seconds", 0) > 0:
+        raise ValueError(f"task {task.name}: events in time are scored by segments: metric_arguments.segment_seconds")
     if (kind == "multilabel") != (task.label.separator is not None):
         raise ValueError(f"task {task.name}: several classes per clip come with a separator, and the other way round")
     return task

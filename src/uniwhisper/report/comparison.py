@@ -9,8 +9,8 @@ from typing import Any
 from uniwhisper.core.identity import hash_json
 from uniwhisper.report.results import Average, Result, ResultError, Score, TaskResult
 
-# Speech recognition is one trained probe on frames: it stands in the columns of both trained probes.
-_SPEECH = ("frames", "ctc")
+# Probes on frames stand in the columns of trained probes; speech recognition, which is one of them, in both.
+_FRAMES, _SPEECH = "frames", "ctc"
 _TRAINED = ("linear", "mlp")
 
 
@@ -49,7 +49,8 @@ def score_of(task: TaskResult, pooling: str, measure: str) -> Score | None:
     """Score of a task in a column; None: it has nothing to say there."""
     if (score := task.scores.get(pooling, {}).get(measure)) is not None:
         return score
-    return task.scores.get(_SPEECH[0], {}).get(_SPEECH[1]) if measure in _TRAINED else None
+    on_frames = task.scores.get(_FRAMES, {})
+    return on_frames.get(measure, on_frames.get(_SPEECH)) if measure in _TRAINED else None
 
 
 def average_of(result: Result, side: str, pooling: str, measure: str) -> Average | None:
