@@ -181,11 +181,13 @@ def _print(result: dict[str, Any], path: Path) -> None:
         console.print(table)
     protocol, seconds = result["protocol"], result["seconds"]
     for task in result["tasks"]:
-        for scores in (task["scores"].get("frames") or {}).values():
-            print(
-                f"{_marked(task)}: CTC probe {_with_interval(scores)}; word error rate {scores['wer']:.3f}, "
-                f"character error rate {scores['cer']:.3f}; {task['clips']['scored']:,} clips"
-            )
+        for measure, scores in (task["scores"].get("frames") or {}).items():
+            said = f"{_marked(task)}: {names.get(measure, 'CTC')} probe on frames {_with_interval(scores)}; "
+            if "wer" in scores:
+                said += f"word error rate {scores['wer']:.3f}, character error rate {scores['cer']:.3f}; "
+            print(f"{said}{task['clips']['scored']:,} clips")
+    if result["not_run"]:
+        print(f"not run, of a kind that this protocol does not score: {', '.join(result['not_run'])}")
     print("~ another side of a task, in no average; * labels of the same corpus may have been trained on")
     print(
         f"protocol {protocol['name']} {protocol['version']}; {seconds['total']} s, {seconds['vectors']} s for vectors"

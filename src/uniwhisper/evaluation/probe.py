@@ -136,6 +136,12 @@ def initial_layers(
 
 
 def layer_logits(layers: list[Tensor], features_PBD: Tensor) -> Tensor:
+    """Logits (P, B, C) of features.
+
+    Args:
+        layers: float32, from `initial_layers`.
+        features_PBD: float32, standardised; their own for every problem.
+    """
     first = torch.baddbmm(layers[1], features_PBD, layers[0])
     return first if len(layers) == 2 else torch.baddbmm(layers[3], F.gelu(first), layers[2])
 

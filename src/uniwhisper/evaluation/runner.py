@@ -1,7 +1,7 @@
 """One encoder on one suite: check all data, embed, score, and say everything that a reader of the numbers needs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -69,14 +69,14 @@ def evaluate(
         check: what was found about the encoder itself; goes into the result. None: it was not checked.
 
     Raises:
-        SuiteError: data is missing, a task is of a kind that `clean` does not score, or too few clips could be
-            embedded. All data is checked before anything is embedded.
+        SuiteError: data is missing, no task is of a kind that `clean` scores, or too few clips could be embedded. All
+            data is checked before anything is embedded. Tasks of other kinds are named in `not_run`.
         EncoderError: the encoder failed its check.
     """
     start = perf_counter()
     corpora = trained_on(judged.source, model_folder)
     identity = require_identity(judged.encoder)
-    _refuse_kinds(suite)
+    suite, not_run = _scorable(suite)
     if check:
         check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]
@@ -114,6 +114,7 @@ def evaluate(
         "command": command,
         "poolings": list(vectors.poolings),
         "measures": list(MEASURES),
+        "not_run": not_run,
         "averages": averages(suite, scored, vectors.poolings),
         "tasks": [checked_against(task.result, corpora) for task in scored],
         "seeds": {"first": seed},
@@ -124,15 +125,18 @@ def evaluate(
     return Judgement(result, clips)
 
 
-def _refuse_kinds(suite: Suite) -> None:
-    other = [task.name for task in suite.tasks if task.kind not in CLEAN_KINDS]
-    if other:
+def _scorable(suite: Suite) -> tuple[Suite, list[str]]:
+    """The suite with the tasks that are scored, and the names of the others."""
+    tasks = tuple(task for task in suite.tasks if task.kind in CLEAN_KINDS)
+    not_run = [task.name for task in suite.tasks if task not in tasks]
+    if not tasks:
         raise SuiteError(
-            f"suite {suite.name} holds tasks that protocol clean does not score",
+            f"suite {suite.name} holds no task that protocol clean scores",
             expected=f"tasks of the kinds {', '.join(CLEAN_KINDS)}",
-            got=", ".join(other),
-            fix="use the protocol xares for this suite, or a suite file without them",
+            got=", ".join(not_run),
+            fix="use the protocol xares for this suite, or another suite",
         )
+    return replace(suite, tasks=tasks), not_run
 
 
 def _key(suite: Suite, found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: int) -> str:

@@ -76,7 +76,8 @@ def segment_targets(spans: Sequence[Span], classes: Sequence[str], *, segments: 
 def segment_maxima(scores_TC: np.ndarray, *, segments: int, segment_seconds: float, hop_seconds: float) -> np.ndarray:
     """(segments, C): the largest score of the frames whose middle lies in each segment.
 
-    A segment with no frame's middle in it (an encoder's hop may be longer) has the score of the frame at its middle.
+    `scores_TC` is float, a row per frame. A segment with no frame's middle in it (an encoder's hop may be longer) has
+    the score of the frame at its middle.
     Frames after the last segment are left out.
     """
     place_T = np.floor((np.arange(len(scores_TC)) + 0.5) * hop_seconds / segment_seconds + _TOLERANCE).astype(np.int64)
