@@ -106,3 +106,4 @@ bench: setup ## CPU benchmarks beside their peers, as ratios; JSON in benchmarks
 
 bench-gpu: ## GPU benchmarks, in the Python that is active; SIZES="tiny small" narrows
 	@for script in gpu_embedding gpu_training; do PYTHONPATH=src python3 -W ignore benchmarks/$$script.py $(SIZES) || exit 1; done
+	@PYTHONPATH=src python3 -W ignore benchmarks/from_files.py $(firstword $(SIZES))

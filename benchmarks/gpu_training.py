@@ -2,8 +2,9 @@
 
     PYTHONPATH=src python3 benchmarks/gpu_training.py [size …]
 
-The step is the product's: packed audio and text, no gradient for the frozen weights, losses where answers are. Beside
-it in the same run the plain way: clips padded to 30 s through transformers' encoder and language model.
+The step is the product's: packed audio and text, no gradient for the frozen weights, losses where answers are; compiled
+and computed again by what `uniwhisper train` calls too, once for each value of `loop.compiled` and `loop.recompute`.
+Beside it in the same run the plain way: clips padded to 30 s through transformers' encoder and language model.
 """
 
 import random
@@ -18,12 +19,16 @@ from measure import Report, encoder_operations, matrix_peak
 from uniwhisper.core.units import ceil_div, frame_count
 from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
-from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.encoder import Recompute, WhisperEncoder
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.uniwhisper import UniWhisper
+from uniwhisper.training.execution import carry_out
 
 CORPUS_HOURS = 38_000
 STACK = 4
+BATCHES = [("mixture", 240.0), ("mixture", 480.0), ("mixture", 960.0), ("mixture", 1920.0), ("30 s", 960.0)]
+KEPT: dict[Recompute | None, str] = {None: "all kept", "mlp": "mlp computed again", "layers": "layers computed again"}
+"""What `loop.recompute` is called in the rows."""
 
 
 class NoTokenizer:
@@ -185,22 +190,16 @@ def main() -> None:
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
         step = our_step(model, optimizer)
-        measured(report, f"{size} packed, mixture, 2 × 240 s, eager", config, peak, mixture, step)
-        model.encoder.compile()
-        measured(report, f"{size} packed, mixture, 2 × 240 s, encoder compiled", config, peak, mixture, step)
-        model.language_model.compile()
-        for kind, seconds in (
-            ("mixture", 240.0),
-            ("mixture", 480.0),
-            ("mixture", 900.0),
-            ("30 s", 480.0),
-            ("30 s", 900.0),
-        ):
-            parts = [clips(kind, seconds, seed) for seed in range(2)]
-            name = f"{size} packed, {kind}, 2 × {seconds:.0f} s, all compiled"
-            got = measured(report, name, config, peak, parts, step)
-            if kind == "mixture" and "h_per_gpu_h" in got and "h_per_gpu_h" in base:
-                report.add("    over the plain way", ratio=got["h_per_gpu_h"] / base["h_per_gpu_h"])
+        for compiled in (False, True):
+            for recompute in KEPT:
+                carry_out(model, compiled=compiled, recompute=recompute)
+                how = f"{'compiled' if compiled else 'eager'}, {KEPT[recompute]}"
+                for kind, seconds in BATCHES if compiled else BATCHES[:1]:
+                    parts = [clips(kind, seconds, seed) for seed in range(2)]
+                    name = f"{size} packed, {kind}, 2 × {seconds:.0f} s, {how}"
+                    got = measured(report, name, config, peak, parts, step)
+                    if kind == "mixture" and "h_per_gpu_h" in got and "h_per_gpu_h" in base:
+                        report.add("    over the plain way", ratio=got["h_per_gpu_h"] / base["h_per_gpu_h"])
         del model, optimizer, step, trained
         torch.cuda.empty_cache()
         torch._dynamo.reset()

@@ -34,9 +34,11 @@ STEPS = [
 RESIDENT = ["steps=6", "loop.checkpoint_every_steps=6", "loop.audio=resident"]
 SCRIPT = """
 import sys, torch
+from functools import partial
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 torch.set_num_threads(1)
+torch.compile = partial(torch.compile, backend="eager")  # traced, where a recipe says compiled; no code is generated
 from test_training import run, short_recipe
 from uniwhisper.training.overrides import override
 recipe = override(short_recipe(Path({lm!r})), {changes!r})
@@ -115,6 +117,15 @@ def test_audio_resident_on_every_rank_gives_the_run_of_one(ground, tmp_path):
     run(override(short_recipe(ground / "lm"), changes), prepared, tmp_path / "one", cache=cache)
     on_two_ranks(ground, tmp_path / "two", *RESIDENT, cache=cache)
     assert_same_run(tmp_path / "two", tmp_path / "one", steps=6)
+
+
+@pytest.mark.parametrize("parallel", ["replicate", "shard"])
+def test_two_ranks_compiled_and_computing_again_give_the_run_of_one(ground, tmp_path, parallel):
+    short = ["steps=4", "loop.checkpoint_every_steps=4"]
+    run(override(short_recipe(ground / "lm"), [*STEPS, *short]), ground / "prepared", tmp_path / "one")
+    how = [f"loop.parallel={parallel}", "loop.compiled=true", "loop.recompute=layers"]
+    on_two_ranks(ground, tmp_path / "two", *short, *how)
+    assert_same_run(tmp_path / "two", tmp_path / "one", steps=4)
 
 
 def test_a_step_with_fewer_clips_than_ranks_is_one_error(ground):

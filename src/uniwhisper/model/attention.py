@@ -89,7 +89,8 @@ def _by_length(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: P
         query, key, value = (x_PJK.unflatten(0, run).transpose(1, 2) for x_PJK in parts)
         mixed_BJTK = scaled_dot_product_attention(query, key, value, is_causal=causal)
         mixed.append(mixed_BJTK.transpose(1, 2).flatten(0, 1))
-    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+    # A view would do for one run; but compiled training tells views from others, and would compile anew for it.
+    return mixed[0] if len(mixed) == 1 and not torch.is_grad_enabled() else torch.cat(mixed)
 
 
 def attend_padded(

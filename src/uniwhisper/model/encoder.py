@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, pad
+from torch.utils.checkpoint import checkpoint
 
 from uniwhisper.core.units import FRAME_MELS
 from uniwhisper.model.attention import attend
@@ -23,6 +25,10 @@ from uniwhisper.model.packing import MelSlots, Packing, to_device
 
 INIT_STD = 0.02  # of linear layers, as GPT-2 and most encoders since
 STEM_GAIN = 3.0  # of the second convolution over Kaiming's scale
+
+Recompute = Literal["mlp", "layers"]
+"""What training does not keep for its backward pass but computes again there: what follows each attention, or all of
+each block but its input."""
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -77,6 +83,8 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self._before, self._after = _before_attention, _after_attention
+        self.recompute: Recompute | None = None
+        """None: every activation that the backward pass needs is kept."""
 
     def compile_halves(self) -> None:
         """Compile for any number of rows; blocks of one width share what is compiled."""
@@ -84,7 +92,20 @@ class Block(nn.Module):
 
     def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
         """Transform `x_PD` (P packed real frames, as `packing` says); same shape."""
-        return self._after(self, x_PD, attend(*self._before(self, x_PD), packing))
+        if self.recompute == "layers" and torch.is_grad_enabled():
+            return _computed_again(self._both, x_PD, packing)
+        return self._both(x_PD, packing)
+
+    def _both(self, x_PD: Tensor, packing: Packing) -> Tensor:
+        mixed_PJK = attend(*self._before(self, x_PD), packing)
+        if self.recompute == "mlp" and torch.is_grad_enabled():
+            return _computed_again(self._after, self, x_PD, mixed_PJK)
+        return self._after(self, x_PD, mixed_PJK)
+
+
+def _computed_again(function: Callable[..., Tensor], *arguments: object) -> Tensor:
+    # Nothing here draws random numbers, and reading their state would wait for the GPU.
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
 
 def _before_attention(block: Block, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,6 +193,11 @@ class WhisperEncoder(nn.Module):
         """Compile the blocks, once for every number of clips and frames; costs seconds at the first call."""
         for block in self.blocks:
             block.compile_halves()
+
+    def recompute(self, what: Recompute | None) -> None:
+        """Trade time for memory in training; the gradients stay the same up to rounding. None keeps everything."""
+        for block in self.blocks:
+            block.recompute = what
 
     def _stem(self, mel_BMF: Tensor, slots: MelSlots) -> Tensor:
         """Convolutions and positions: (P, D)."""

@@ -105,7 +105,7 @@ class FrozenLanguageModel(nn.Module):
         self._packing_now.packing = packing
         with _packed_attention(decoder):
             return decoder(
-                inputs_embeds=inputs_PH[None],
+                inputs_embeds=inputs_PH[None].clone(),  # no view, so that the first layer compiles as the others do
                 position_ids=packing.place_P[None],
                 use_cache=False,
                 packing_now=self._packing_now,

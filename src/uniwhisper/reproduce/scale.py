@@ -99,6 +99,7 @@ def paper(start: str, language_model: str, *, mel_bins: int) -> Scale:
             log_every_steps=50,
             checkpoint_every_steps=1_000,
             micro_batches=4,
+            compiled=True,
         ),
         suite="mini",
         seeds=(0,),

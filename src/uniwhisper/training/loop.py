@@ -22,6 +22,7 @@ from uniwhisper.data.tokens import TextForm, Tokenizer
 from uniwhisper.training.card import run_card
 from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from uniwhisper.training.distributed import Ranks, join_ranks, spread, whole_model
+from uniwhisper.training.execution import carry_out
 from uniwhisper.training.learner import INSTRUCTIONS, Learner
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
@@ -79,6 +80,7 @@ def _train(
         f"the encoder's {model.encoder.config.mel_bins}, for which frequency masks are drawn",
         recipe.data.mel_bins,
     )
+    carry_out(model, compiled=recipe.loop.compiled, recompute=recipe.loop.recompute)
     called = spread(model, ranks, recipe.loop.parallel)
     optimizer = build_optimizer(model, recipe.optimizer)
     frozen_identity = learner.frozen_identity(model)

@@ -11,6 +11,18 @@ from typing import Any, Literal
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
 from uniwhisper.data.config import DataConfig
+from uniwhisper.model.encoder import Recompute
+
+WITHOUT_EFFECT_ON_RESULT = {
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "validate_every_steps",
+    "workers",
+    "parallel",
+    "compiled",
+    "recompute",
+}
+"""Fields of the loop that a resumed run may change: none decides more than the last bits."""
 
 
 def require(condition: bool, field: str, expected: str, got: Any) -> None:
@@ -116,6 +128,13 @@ class LoopConfig:
     without effect."""
     workers: int | None = None
     """Loader processes; 0: load in the training process; None: one per CPU core beyond the first, at most 12."""
+    compiled: bool = False
+    """Compile encoder and language model: minutes at the start, then faster steps. For long runs on a GPU; needs a C++
+    compiler, which is looked for before anything is loaded."""
+    recompute: Recompute | None = None
+    """Activations of the encoder that are computed again in the backward pass instead of kept: `mlp`, all that follows
+    each block's attention; `layers`, all but each block's input, at a third more arithmetic. None keeps all: for when
+    memory suffices."""
 
     def __post_init__(self) -> None:
         choices = {
@@ -123,9 +142,11 @@ class LoopConfig:
             "loss_normalisation": ("example", "token"),
             "audio": ("loader", "resident"),
             "parallel": ("replicate", "shard"),
+            "compiled": (True, False),
+            "recompute": (None, "mlp", "layers"),
         }
         for name, allowed in choices.items():
-            require(getattr(self, name) in allowed, f"loop.{name}", " or ".join(allowed), getattr(self, name))
+            require(getattr(self, name) in allowed, f"loop.{name}", " or ".join(map(str, allowed)), getattr(self, name))
         for name in ("micro_batches", "log_every_steps", "checkpoint_every_steps", "max_nonfinite_steps"):
             require(getattr(self, name) >= 1, f"loop.{name}", "an integer >= 1", getattr(self, name))
         require(
@@ -162,8 +183,7 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def identity(self) -> str:
-        """Hash of what decides the result: not how often it is logged or saved, nor by how many processes."""
+        """Hash of what decides the result: not how often it is logged or saved, nor by what means it is computed."""
         value = self.to_json()
-        for name in ("log_every_steps", "checkpoint_every_steps", "validate_every_steps", "workers", "parallel"):
-            del value["loop"][name]
+        value["loop"] = {name: part for name, part in value["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
         return hash_json(value)
