@@ -156,6 +156,20 @@ def test_embedding_starts_without_optional_packages():
     assert not loaded & (NOT_FOR_EMBEDDING | {"pyarrow", "av"})
 
 
+def test_writing_vectors_loads_no_pandas(tmp_path):
+    """It is no dependency, but pyarrow imports it where it finds it, for a second."""
+    pytest.importorskip("pandas")
+    statement = f"""
+import numpy as np
+from pathlib import Path
+from uniwhisper.embedding.parquet import write_vectors
+from uniwhisper.embedding.table import EmbeddingTable
+table = EmbeddingTable(["a", "ü"], np.ones(2), np.ones((2, 3), np.float32), [], {{}})
+write_vectors(Path({str(tmp_path / "v.parquet")!r}), table, {{}})"""
+    loaded = loaded_by(statement)
+    assert "pyarrow" in loaded and "pandas" not in loaded
+
+
 def test_files_stay_short():
     lengths = {str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines()) for path in SOURCES}
     long = {path: length for path, length in lengths.items() if length > LONGEST_FILE}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 METADATA_PREFIX = "uniwhisper."
 ROW_GROUP_BYTES = 32 << 20
+STRINGS_PER_CHUNK = 1 << 18  # of paths: their bytes stay below the 2 GiB that an array's offsets reach
 
 
 def metadata_of(embedder: Embedder) -> dict[str, str]:
@@ -36,7 +37,7 @@ def write_vectors(path: Path, table: EmbeddingTable, metadata: Mapping[str, str]
 
     width = table.vectors.shape[1]
     schema = _schema([("path", pa.string()), ("seconds", pa.float64()), ("vector", _vector(width))], metadata)
-    columns = [pa.array(table.names, pa.string()), pa.array(table.seconds), _vectors(table.vectors)]
+    columns = [_strings(table.names), _numbers(table.seconds), _vectors(table.vectors)]
     pq.write_table(
         pa.Table.from_arrays(columns, schema=schema),
         path,
@@ -88,7 +89,7 @@ def _frame_rows(blocks: list[FrameBlock], schema: "pa.Schema") -> "pa.Table":
     names = [name for block in blocks for name in [block.name] * len(block.vectors)]
     times = np.concatenate([frame_times(block.first_frame, len(block.vectors)) for block in blocks])
     vectors = np.concatenate([block.vectors for block in blocks])
-    return pa.Table.from_arrays([pa.array(names, pa.string()), pa.array(times), _vectors(vectors)], schema=schema)
+    return pa.Table.from_arrays([_strings(names), _numbers(times), _vectors(vectors)], schema=schema)
 
 
 def _schema(fields: list[tuple[str, "pa.DataType"]], metadata: Mapping[str, str]) -> "pa.Schema":
@@ -106,9 +107,27 @@ def _vector(width: int) -> "pa.DataType":
 def _vectors(vectors_ND: np.ndarray) -> "pa.Array":
     import pyarrow as pa
 
-    width = vectors_ND.shape[1]
-    flat = pa.array(np.ascontiguousarray(vectors_ND).reshape(-1), pa.float32())
-    return pa.FixedSizeListArray.from_arrays(flat, type=_vector(width))
+    return pa.FixedSizeListArray.from_arrays(_numbers(vectors_ND.reshape(-1)), type=_vector(vectors_ND.shape[1]))
+
+
+# From buffers: `pa.array` imports pandas where it is installed, which takes longer than to embed a short file.
+def _numbers(values_N: np.ndarray) -> "pa.Array":
+    import pyarrow as pa
+
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(values_N))]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values_N.dtype), len(values_N), buffers)
+
+
+def _strings(values: list[str]) -> "pa.ChunkedArray":
+    import pyarrow as pa
+
+    chunks = []
+    for first in range(0, len(values), STRINGS_PER_CHUNK):
+        encoded = [value.encode() for value in values[first : first + STRINGS_PER_CHUNK]]
+        offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
+        offsets[1:] = np.cumsum([len(value) for value in encoded])
+        chunks.append(pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))))
+    return pa.chunked_array(chunks, pa.string())
 
 
 def _row_group_rows(width: int) -> int:
