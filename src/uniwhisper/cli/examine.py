@@ -76,7 +76,7 @@ def robustness(
             "--condition",
             metavar="CONDITION",
             help="decoded, noise:SNR_DB, gain:DB, codec:opus|vorbis|mp3|gsm, length:SECONDS or within:SECONDS; "
-            "repeatable. Else all that docs/decisions/0027 lists.",
+            "repeatable. Else a set of all kinds, lengths from 1 to 60 s.",
         ),
     ] = None,
     clips: Annotated[

@@ -1,6 +1,6 @@
 """What examinations share: which tasks of a suite they can use, and what their results say of encoder and suite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,24 +126,20 @@ def differences(
         for column in columns if inside else ():
             if any(place_of(task.result, column, measure) is None for task in inside):
                 continue
-            observed, draws = (
-                [_mean(inside, weights, name, measure, what) for name in (against, column)] for what in (0, 1)
-            )
-            value = float(observed[1] - observed[0])
-            entry: Mapping[str, Any] = {"value": value, "low": None, "high": None, "p": None}
-            if draws[0] is not None and draws[1] is not None:
-                each = difference(value, draws[0], draws[1])
-                entry = {"value": value, "low": each.low, "high": each.high, "p": each.p}
-            found.setdefault(column, {})[measure] = dict(entry)
+            first, first_R = _mean(inside, weights, against, measure)
+            second, second_R = _mean(inside, weights, column, measure)
+            entry: dict[str, float | None] = {"value": second - first, "low": None, "high": None, "p": None}
+            if first_R is not None and second_R is not None:
+                each = difference(second - first, first_R, second_R)
+                entry |= {"low": each.low, "high": each.high, "p": each.p}
+            found.setdefault(column, {})[measure] = entry
     return found
 
 
-def _mean(tasks: Sequence[ScoredTask], weights: np.ndarray, column: str, measure: str, what: int) -> Any:
-    if what == 0:
-        return weights @ np.array([task.result["scores"][column][measure]["score"] for task in tasks])
-    draws = [task.draws.get(column, {}).get(measure) for task in tasks]
-    return (
-        None
-        if any(each is None for each in draws)
-        else weights @ np.stack([each for each in draws if each is not None])
-    )
+def _mean(
+    tasks: Sequence[ScoredTask], weights: np.ndarray, column: str, measure: str
+) -> tuple[float, np.ndarray | None]:
+    """Weighted score of a column, and its draws if all tasks have some."""
+    score = float(weights @ np.array([task.result["scores"][column][measure]["score"] for task in tasks]))
+    draws = [task.draws[column][measure] for task in tasks if measure in task.draws.get(column, {})]
+    return score, weights @ np.stack(draws) if len(draws) == len(tasks) else None
