@@ -397,7 +397,7 @@ def test_layers_are_what_the_blocks_of_transformers_give(model_folder, kind):
     waves = torch.from_numpy(source[0])[None]
     for number, frames_BTD in enumerate(seen[: len(chosen)], start=1):
         if str(number) in parts:
-            kept_BTD = judged.encoder.function.kept(frames_BTD, waves)
+            kept_BTD = judged.encoder.function._kept(frames_BTD, waves)
             np.testing.assert_allclose(parts[str(number)], kept_BTD[0].numpy(), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(parts["final"], judged.encoder.frames(source).vectors, rtol=1e-5, atol=1e-5)
     assert len(parts) in (len(chosen) + 1, len(chosen) + 2)

@@ -184,7 +184,7 @@ def _rows(folds: Sequence[Fold]) -> list[slice]:
 
 
 def fold_score(metric: str, answers_Q: np.ndarray, truth: np.ndarray) -> float:
-    """Score of one fold's answers, classes or logits as in `Answers`; `truth`: its targets."""
+    """Score of one fold's `answers_Q`, classes or logits as in `Answers`; `truth`: their targets."""
     return float(np.mean(answers_Q == truth)) if answers_Q.ndim == 1 else score_logits(metric, answers_Q, truth)
 
 

@@ -48,12 +48,12 @@ class _FramesFunction(_Function):
     """A model whose layers all give one vector per time step."""
 
     def __call__(self, wave_BS: Tensor) -> Tensor:
-        return self.kept(self.run(wave_BS).last_hidden_state, wave_BS)
+        return self._kept(self._run(wave_BS).last_hidden_state, wave_BS)
 
-    def run(self, wave_BS: Tensor, **options: bool) -> Any:
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
         raise NotImplementedError
 
-    def kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:  # noqa: ARG002
+    def _kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:  # noqa: ARG002
         """Frames over the audio, of what a layer gives."""
         return frames_BTD
 
@@ -62,12 +62,12 @@ class _FramesFunction(_Function):
 
         `final` is the output; where that is what the last block leaves, it has no number.
         """
-        output = self.run(wave_BS, output_hidden_states=True)
+        output = self._run(wave_BS, output_hidden_states=True)
         hidden, final_BTD = list(output.hidden_states), output.last_hidden_state
         if torch.equal(hidden[-1], final_BTD):
             hidden.pop()
         layers = {str(number): hidden_BTD for number, hidden_BTD in enumerate(hidden)} | {"final": final_BTD}
-        return {name: self.kept(layer_BTD, wave_BS) for name, layer_BTD in layers.items()}
+        return {name: self._kept(layer_BTD, wave_BS) for name, layer_BTD in layers.items()}
 
 
 class WhisperTrimmed(_FramesFunction):
@@ -79,10 +79,10 @@ class WhisperTrimmed(_FramesFunction):
     def __init__(self, model: Any, extractor: Any, device: torch.device) -> None:
         super().__init__(model.encoder, extractor, device)
 
-    def run(self, wave_BS: Tensor, **options: bool) -> Any:
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
         return self.module(self.features(wave_BS, "input_features"), **options)
 
-    def kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:
+    def _kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:
         return frames_BTD[:, : self._real(wave_BS)]
 
     def _real(self, wave_BS: Tensor) -> int | None:
@@ -109,7 +109,7 @@ class SpeechFrames(_FramesFunction):
             stride, field = stride * step, (field - 1) * step + kernel
         self.hop_seconds, self.shortest_seconds = stride / self.sample_rate_hz, field / self.sample_rate_hz
 
-    def run(self, wave_BS: Tensor, **options: bool) -> Any:
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
         return self.module(self.features(wave_BS, "input_values"), **options)
 
 
@@ -127,10 +127,10 @@ class SpectrogramPatches(_FramesFunction):
         # Kaldi's 25 ms frames every 10 ms: the longest wave of which the extractor cuts nothing off.
         self.window_seconds = config.max_length * 0.01
 
-    def run(self, wave_BS: Tensor, **options: bool) -> Any:
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
         return self.module(self.features(wave_BS, "input_values"), **options)
 
-    def kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:
+    def _kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:
         patches_BRTD = frames_BTD[:, 2:].unflatten(1, (self.rows, -1))  # the patches of one time step are a column
         mels = (wave_BS.shape[1] - 400) // 160 + 1
         stride = self.module.config.time_stride

@@ -14,7 +14,7 @@ from uniwhisper.evaluation.bootstrap import difference
 from uniwhisper.evaluation.check import EncoderCheck
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
 from uniwhisper.evaluation.kept import ScoredTask
-from uniwhisper.evaluation.protocol import PROTOCOL
+from uniwhisper.evaluation.protocol import protocol_of
 from uniwhisper.evaluation.scoring import measures_of
 from uniwhisper.evaluation.suites import Suite, SuiteError
 from uniwhisper.evaluation.trained_on import trained_on
@@ -91,7 +91,7 @@ def head(
     return {
         "format": f"uniwhisper-{kind}",
         "format_version": 1,
-        "protocol": PROTOCOL,
+        "protocol": protocol_of(subject.suite),
         "suite": {"name": suite.name, "hash": suite.hash, "description": suite.description},
         "model": {
             "label": judged.label,
