@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _DPI = 150
 _INK, _QUIET, _LINE = "#23211e", "#6d6860", "#dedad2"
+_DASHED = (0, (2, 2))
 
 
 def picture(result: dict[str, Any]) -> bytes:
@@ -62,12 +63,12 @@ def _scores(
         scores = [task["scores"].get(name, {}).get(measure) for name, _ in columns]
         if any(scores):
             _curve(axes, scores, runs, colour=_colour(number), label=task["name"], thin=len(result["tasks"]) > 1)
+    means = [result["averages"]["headline"].get(name, {}).get(measure) for name, _ in columns]
     if len(result["tasks"]) > 1:
-        means = [result["averages"]["headline"].get(name, {}).get(measure) for name, _ in columns]
         _curve(axes, means, runs, colour=_INK, label=MEAN, thin=False)
-        if result["differences"]["against"] == "clean" and means[0]:
-            axes.axhline(means[0]["score"], color=_QUIET, linewidth=0.9, linestyle=(0, (2, 2)))
-    axes.set_ylim(0, 1)
+    if result["differences"]["against"] == columns[0][0] and means[0]:
+        axes.axhline(means[0]["score"], color=_QUIET, linewidth=0.9, linestyle=_DASHED)
+    axes.set_ylim(0, 1.03)
     _dress(axes, f"{MEASURE_NAMES[measure]} score")
 
 
@@ -93,7 +94,8 @@ def _cosines(axes: "Axes", result: dict[str, Any], columns: list[tuple[str, str]
         found = [task["cosine"].get(name) for name, _ in columns]
         scores = [None if each is None else {"score": each["mean"], "low": None, "high": None} for each in found]
         _curve(axes, scores, runs, colour=_colour(number), label=task["name"], thin=True)
-        axes.axhline(task["cosine_between_clips"], color=_colour(number), linewidth=0.9, linestyle=(0, (2, 2)))
+        if task["cosine_between_clips"] is not None:
+            axes.axhline(task["cosine_between_clips"], color=_colour(number), linewidth=0.9, linestyle=_DASHED)
     _dress(axes, "cosine to clean")
     axes.text(
         1, 1.02, "dashed: between different clips", transform=axes.transAxes, ha="right", fontsize=7.5, color=_QUIET

@@ -26,7 +26,7 @@ from uniwhisper.evaluation.examine.altered_scores import CLEAN, cosine_between_c
 from uniwhisper.evaluation.examine.subject import differences, head, subject
 from uniwhisper.evaluation.kept import Kept, ScoredTask
 from uniwhisper.evaluation.runner import Progress, check_folds, targets_of, task_result
-from uniwhisper.evaluation.suites import Suite
+from uniwhisper.evaluation.suites import Suite, SuiteError
 from uniwhisper.evaluation.trained_on import checked_against
 from uniwhisper.evaluation.vectors import ClipVectors, Skipped, Vectors
 
@@ -82,6 +82,7 @@ def examine_robustness(
     for task_clips in found:
         clean, asked, altered, skipped = _embedded(task_clips, vectors, conditions, most_clips, on_progress)
         check_folds(task_clips, clean)
+        _check_asked(task_clips, clean, asked, skipped)
         key = hash_json(
             {
                 "robustness": vectors.identity,
@@ -150,6 +151,18 @@ def _embedded(
     }
     clean = replace(clean, vectors={"clean": clean.vectors[vectors.poolings[0]]})
     return clean, wanted[usable], kept, skipped
+
+
+def _check_asked(found: TaskClips, clean: ClipVectors, asked: np.ndarray, skipped: list[Skipped]) -> None:
+    folds = {found.clips[index].fold for index in clean.indices[asked]}
+    for fold in found.task.folds.scored:
+        if fold not in folds:
+            raise SuiteError(
+                f"task {found.task.name}: no clip of fold {fold} could be embedded under every condition",
+                expected="one clip of the fold, or more",
+                got=f"{len(skipped)} clips failed" + (f"; first: {skipped[0].reason}" if skipped else ""),
+                fix="mend the clips that fail, or leave the condition out",
+            )
 
 
 def _altered(clip: Clip, condition: Condition) -> Clip:

@@ -51,7 +51,7 @@ def markdown(result: dict[str, Any], png_name: str) -> str:
         header, *rows = table(result, measure)
         lines += [f"## {MEASURE_NAMES[measure]}", "", _row(header), _row(["---", *["---:"] * (len(header) - 1)])]
         lines += [*map(_row, rows), ""]
-    lines += [*remarks(result), "", f"`{result['command']}`", ""]
+    lines += [*(f"- {line}" for line in remarks(result)), "", f"`{result['command']}`", ""]
     identity = result["model"]["identity"]
     lines.append(
         f"Weights `{identity['weights'][:12]}`, code `{identity['code']}`, suite `{result['suite']['hash'][:12]}`, "
@@ -71,14 +71,18 @@ def remarks(result: dict[str, Any]) -> list[str]:
     else:
         clips = ", ".join(
             f"{task['name']} {task['clips']['scored']:,} of {task['clips']['used']:,} "
-            f"(median {task['seconds']['median']:.1f} s; cosine between different clips "
-            f"{task['cosine_between_clips']:.3f})"
+            f"(median {task['seconds']['median']:.1f} s; cosine between different clips {_three(task)})"
             for task in result["tasks"]
         )
         lines += [f"Altered are {result['altered']}.", f"Clips asked: {clips}."]
     lines += [f"Not examined: {each['task']}, {each['reason']}." for each in result["left_out"]]
     lines += [f"{task['name']}: {note}" for task in result["tasks"] for note in task["notes"]]
     return lines
+
+
+def _three(task: dict[str, Any]) -> str:
+    value = task["cosine_between_clips"]
+    return "unknown" if value is None else f"{value:.3f}"
 
 
 def with_interval(score: dict[str, Any] | None) -> str:
