@@ -374,3 +374,30 @@ def test_audio_at_another_rate_keeps_what_16_khz_would_lose():
     windows = list(read_windows(stream.getvalue(), sample_rate_hz=48_000, window_samples=20_000))
     assert [len(window) for window in windows] == [20_000, 20_000, 8_000]
     assert np.abs(read(stream.getvalue())[100:-100]).max() < 1e-2
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper-trimmed", "ast"])
+def test_layers_are_what_the_blocks_of_transformers_give(model_folder, kind):
+    """Read off the blocks by hooks, which know nothing of hidden states."""
+    from uniwhisper.evaluation.examine.every_layer import every_layer
+
+    folder, _, _ = model_folder(kind.removesuffix("-trimmed"))
+    judged = open_encoder(f"whisper-trimmed:{folder}" if kind == "whisper-trimmed" else str(folder), device="cpu")
+    layers = every_layer(judged)
+    assert layers.names[:2] == ("0", "1") and layers.names[-1] == "final"
+    module = judged.encoder.function.module
+    # The names differ between transformers' families and its versions.
+    chosen = getattr(getattr(module, "encoder", module), "layers", None) or module.encoder.layer
+    seen = []
+    for block in chosen:
+        block.register_forward_hook(lambda _, __, out: seen.append(out[0] if isinstance(out, tuple) else out))
+    source = (noise(1.0), SAMPLE_RATE_HZ)
+    all_TD = layers.encoder.frames(source).vectors
+    parts = layers.split(all_TD)
+    waves = torch.from_numpy(source[0])[None]
+    for number, frames_BTD in enumerate(seen[: len(chosen)], start=1):
+        if str(number) in parts:
+            kept_BTD = judged.encoder.function._kept(frames_BTD, waves)
+            np.testing.assert_allclose(parts[str(number)], kept_BTD[0].numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(parts["final"], judged.encoder.frames(source).vectors, rtol=1e-5, atol=1e-5)
+    assert len(parts) in (len(chosen) + 1, len(chosen) + 2)

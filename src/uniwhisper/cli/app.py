@@ -25,6 +25,7 @@ VERBS = {
     "calibrate": "uniwhisper.cli.calibrate:calibrate",
     "data": "uniwhisper.cli.data:app",
     "evaluate": "uniwhisper.cli.evaluate:evaluate",
+    "examine": "uniwhisper.cli.examine:app",
     "compare": "uniwhisper.cli.compare:compare",
     "check-encoder": "uniwhisper.cli.check_encoder:check_encoder",
     "report": "uniwhisper.cli.report:report",

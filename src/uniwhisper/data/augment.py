@@ -119,15 +119,23 @@ def limit_band(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentC
 def encode(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:  # noqa: ARG001
     """wave_S (S,) float32 through a lossy codec: Opus or Vorbis at a low rate, or the telephone's u-law or GSM."""
     container, encoding, rate = _CODECS[int(stream.integers(len(_CODECS)))]
-    level = float(stream.uniform(0.6, 1.0))  # libsndfile: 0 best, 1 smallest
+    return through_codec(wave_S, container, encoding, rate, level=float(stream.uniform(0.6, 1.0)))
+
+
+def through_codec(wave_S: np.ndarray, container: str, encoding: str, rate_hz: int, *, level: float) -> np.ndarray:
+    """wave_S (S,) float32 encoded at `rate_hz` and decoded again: as long as before, clipped to [-1, 1] on the way.
+
+    `container` and `encoding` are libsndfile's names; `level` is its compression level, 0 best, 1 smallest, where the
+    encoding has one.
+    """
     sent = np.clip(wave_S, -1, 1)
-    sent = sent if rate == SAMPLE_RATE_HZ else soxr.resample(sent, SAMPLE_RATE_HZ, rate)
+    sent = sent if rate_hz == SAMPLE_RATE_HZ else soxr.resample(sent, SAMPLE_RATE_HZ, rate_hz)
     file = io.BytesIO()
-    options = {"compression_level": level} if container == "OGG" else {}
-    soundfile.write(file, sent, rate, format=container, subtype=encoding, **options)
+    options = {"compression_level": level} if container in ("OGG", "MP3") else {}
+    soundfile.write(file, sent, rate_hz, format=container, subtype=encoding, **options)
     file.seek(0)
     heard, _ = soundfile.read(file, dtype="float32")
-    heard = heard if rate == SAMPLE_RATE_HZ else soxr.resample(heard, rate, SAMPLE_RATE_HZ)
+    heard = heard if rate_hz == SAMPLE_RATE_HZ else soxr.resample(heard, rate_hz, SAMPLE_RATE_HZ)
     return np.pad(heard[: len(wave_S)], (0, max(0, len(wave_S) - len(heard))))
 
 

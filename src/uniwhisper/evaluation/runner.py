@@ -156,17 +156,17 @@ def _key(suite: Suite, found: TaskClips, pooled: ClipVectors, identity: dict[str
 
 
 def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, device: torch.device | str) -> ScoredTask:
-    _check_folds(found, pooled)
+    check_folds(found, pooled)
     if found.task.kind in _ON_FRAMES:
         if not gives_frames(encoder):
             return _without_scores(found, pooled)
-        score, result = _ON_FRAMES[found.task.kind], _task_result(found, pooled, 0.0)
+        score, result = _ON_FRAMES[found.task.kind], task_result(found, pooled, 0.0)
         return score(encoder, found, pooled, seed=seed, device=device, result=result)
     used = [found.clips[index] for index in pooled.indices]
     scores = score_task(
         found.task.name,
         pooled.vectors,
-        _targets(found, pooled),
+        targets_of(found, pooled),
         [clip.fold for clip in used],
         [clip.group for clip in used],
         found.task.folds.scored,
@@ -177,7 +177,7 @@ def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, devi
         seed=seed,
         device=device,
     )
-    result = _task_result(found, pooled, scores.most_common)
+    result = task_result(found, pooled, scores.most_common)
     result["clips"]["scored"] = len(scores.scored)
     result["scores"] = scores.scores
     result["notes"] = [*scores.notes, *result["notes"]]
@@ -185,13 +185,13 @@ def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, devi
 
 
 def _without_scores(found: TaskClips, pooled: ClipVectors) -> ScoredTask:
-    result = _task_result(found, pooled, 0.0)
+    result = task_result(found, pooled, 0.0)
     result["clips"]["scored"] = 0
     result["notes"].append("needs frames, and this encoder gives one vector per clip: not scored, in no average")
     return ScoredTask(result, {}, {})
 
 
-def _targets(found: TaskClips, pooled: ClipVectors) -> np.ndarray:
+def targets_of(found: TaskClips, pooled: ClipVectors) -> np.ndarray:
     index_of = {label: index for index, label in enumerate(found.classes)}
     labels = [found.clips[index].label for index in pooled.indices]
     separator = found.task.label.separator
@@ -203,7 +203,7 @@ def _targets(found: TaskClips, pooled: ClipVectors) -> np.ndarray:
     return targets_NC
 
 
-def _check_folds(found: TaskClips, pooled: ClipVectors) -> None:
+def check_folds(found: TaskClips, pooled: ClipVectors) -> None:
     used = [found.clips[index] for index in pooled.indices]
     for fold in found.task.folds.scored:
         allowed = found.task.folds.reference
@@ -218,7 +218,7 @@ def _check_folds(found: TaskClips, pooled: ClipVectors) -> None:
             )
 
 
-def _task_result(found: TaskClips, pooled: ClipVectors, most_common: float) -> dict[str, Any]:
+def task_result(found: TaskClips, pooled: ClipVectors, most_common: float) -> dict[str, Any]:
     task, notes = found.task, []
     repeated = found.repeated_across_folds()
     if repeated:
@@ -252,7 +252,7 @@ def _task_result(found: TaskClips, pooled: ClipVectors, most_common: float) -> d
 
 def _clip_arrays(found: TaskClips, pooled: ClipVectors, scores: TaskScores) -> dict[str, np.ndarray]:
     scored = [found.clips[pooled.indices[row]] for row in scores.scored]
-    targets = _targets(found, pooled)[scores.scored]
+    targets = targets_of(found, pooled)[scores.scored]
     return {
         "id": np.array([clip.id for clip in scored]),
         "fold": np.array([clip.fold for clip in scored]),

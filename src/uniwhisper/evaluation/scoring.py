@@ -54,6 +54,7 @@ def score_task(
     classes: int,
     split_by: Sequence[str],
     reference: Sequence[str] | None = None,
+    measures: Sequence[str] = MEASURES,
     seed: int,
     device: torch.device | str = "cpu",
 ) -> TaskScores:
@@ -65,6 +66,7 @@ def score_task(
         targets: int64 classes (N,), or float32 (N, C) of 0 and 1 where a clip has several (`metric` "mAP").
         fold_of_clip, group_of_clip: of each row.
         reference: folds that may be learned from; None: all but the scored one.
+        measures: which of `MEASURES`; kNN is left out where a clip has several classes.
         split_by: per row what must not lie on both sides of an inner split.
         seed: the first of the probes' seeds.
         device: where kNN and probes compute.
@@ -83,23 +85,17 @@ def score_task(
     for pooling, vectors_ND in vectors.items():
         details: dict[str, list[dict[str, Any]]] = {}
         answers: dict[str, np.ndarray] = {}
-        if not several:
-            for measure in KNN_MEASURES:
-                answers[measure] = _knn(measure, vectors_ND, targets, folds, device)[None]
-                details[measure] = [{} for _ in folds]
-        for measure in PROBE_MEASURES:
-            given = selection.answer(
+        for measure in measures_of(measures, several=several):
+            given = answer(
                 measure, vectors_ND, targets, strata_N, split_by, folds,
                 metric=metric, classes=classes, seed=seed, device=device,
             )  # fmt: skip
-            details[measure] = [_training_json(training) for training in given.trainings]
-            logits_SQC = np.stack([np.concatenate(each) for each in zip(*given.logits, strict=True)])
-            answers[measure] = logits_SQC if several else logits_SQC.argmax(axis=2)
-            result.notes.extend(_remarks(pooling, measure, folds, given.trainings))
+            answers[measure], details[measure] = given.answers, given.details
+            result.notes.extend(f"{measure} on {pooling}, {remark}" for remark in given.remarks)
         result.scores[pooling], result.answers[pooling], result.draws[pooling] = {}, answers, {}
         for measure, answers_S in answers.items():
             each_FS = [
-                [_score(metric, answers_Q[rows[place]], targets[fold.scored]) for answers_Q in answers_S]
+                [fold_score(metric, answers_Q[rows[place]], targets[fold.scored]) for answers_Q in answers_S]
                 for place, fold in enumerate(folds)
             ]
             draws = None
@@ -109,6 +105,56 @@ def score_task(
                 result.draws[pooling][measure] = draws
             result.scores[pooling][measure] = summary(folds, each_FS, draws, details[measure])
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one measure answers to the scored clips of all folds, one fold after the other."""
+
+    answers: np.ndarray
+    """int64 (seeds, Q) classes; multi-label: float32 (seeds, Q, C) logits."""
+    details: list[dict[str, Any]]
+    """JSON, per fold: what a probe was chosen from; empty for kNN."""
+    remarks: list[str]
+    """What a reader must know, by fold."""
+
+
+def measures_of(asked: Sequence[str], *, several: bool) -> list[str]:
+    """Those of `asked` that a task can be scored by, in the order of `MEASURES`; neighbours vote for one class."""
+    return [measure for measure in MEASURES if measure in asked and not (several and measure in KNN_MEASURES)]
+
+
+def answer(
+    measure: str,
+    vectors_ND: np.ndarray,
+    targets: np.ndarray,
+    strata_N: np.ndarray,
+    split_by: Sequence[str],
+    folds: Sequence[Fold],
+    *,
+    metric: str,
+    classes: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Answers:
+    """Answers of one of `MEASURES`, learned from each fold's reference alone.
+
+    Args:
+        vectors_ND: float32, finite, of references and scored rows.
+        targets, split_by, metric, classes, seed, device: as in `score_task`.
+        strata_N: int classes by which inner splits are kept even.
+    """
+    if measure in KNN_MEASURES:
+        return Answers(_knn(measure, vectors_ND, targets, folds, device)[None], [{} for _ in folds], [])
+    given = selection.answer(
+        measure, vectors_ND, targets, strata_N, split_by, folds,
+        metric=metric, classes=classes, seed=seed, device=device,
+    )  # fmt: skip
+    logits_SQC = np.stack([np.concatenate(each) for each in zip(*given.logits, strict=True)])
+    answers = logits_SQC if targets.ndim == 2 else logits_SQC.argmax(axis=2)
+    return Answers(
+        answers, [_training_json(training) for training in given.trainings], _remarks(folds, given.trainings)
+    )
 
 
 def summary(
@@ -137,7 +183,8 @@ def _rows(folds: Sequence[Fold]) -> list[slice]:
     return [slice(end - len(fold.scored), end) for end, fold in zip(ends, folds, strict=True)]
 
 
-def _score(metric: str, answers_Q: np.ndarray, truth: np.ndarray) -> float:
+def fold_score(metric: str, answers_Q: np.ndarray, truth: np.ndarray) -> float:
+    """Score of one fold's `answers_Q`, classes or logits as in `Answers`; `truth`: their targets."""
     return float(np.mean(answers_Q == truth)) if answers_Q.ndim == 1 else score_logits(metric, answers_Q, truth)
 
 
@@ -175,7 +222,7 @@ def _training_json(training: selection.Training) -> dict[str, Any]:
     }
 
 
-def _remarks(pooling: str, measure: str, folds: Sequence[Fold], trainings: list[selection.Training]) -> list[str]:
+def _remarks(folds: Sequence[Fold], trainings: list[selection.Training]) -> list[str]:
     notes = []
     for what, picked in (
         ("may be underfit: its inner score still rose at the last number of epochs", [t.underfit for t in trainings]),
@@ -183,5 +230,5 @@ def _remarks(pooling: str, measure: str, folds: Sequence[Fold], trainings: list[
     ):
         names = [fold.name for fold, yes in zip(folds, picked, strict=True) if yes]
         if names:
-            notes.append(f"{measure} on {pooling}, fold {', '.join(names)}: {what}")
+            notes.append(f"fold {', '.join(names)}: {what}")
     return notes

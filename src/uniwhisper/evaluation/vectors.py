@@ -53,6 +53,8 @@ class Vectors:
     encoder: Any
     cache: VectorCache | None
     """None keeps nothing beyond this object."""
+    chunk_clips: int = _CHUNK_CLIPS
+    """Clips embedded between two writes; fewer where each is made in memory and long."""
     _stored: dict[str, StoredClip] = field(init=False)
     _failed: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -70,9 +72,9 @@ class Vectors:
         total = len(found.clips)
         missing = {clip.content: clip for clip in found.clips if not self._known(clip)}
         wanted = list(missing.values())
-        for start in range(0, len(wanted), _CHUNK_CLIPS):
+        for start in range(0, len(wanted), self.chunk_clips):
             on_progress(total - len(wanted) + start, total)
-            self._embed(wanted[start : start + _CHUNK_CLIPS])
+            self._embed(wanted[start : start + self.chunk_clips])
         on_progress(total, total)
         indices = [index for index, clip in enumerate(found.clips) if clip.content in self._stored]
         rows = [self._stored[found.clips[index].content] for index in indices]

@@ -66,7 +66,7 @@ def find_results(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        files += [file for file in sorted(path.glob("*.json")) if not _is_report(file)] if path.is_dir() else [path]
+        files += [file for file in sorted(path.glob("*.json")) if not _is_other(file)] if path.is_dir() else [path]
     missing = [str(file) for file in files if not file.is_file()]
     if missing or not files:
         raise ResultError(
@@ -78,10 +78,11 @@ def find_results(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _is_report(file: Path) -> bool:
-    """An earlier report that was written beside the results."""
+def _is_other(file: Path) -> bool:
+    """An earlier report or an examination that was written beside the results."""
     with file.open("rb") as stream:
-        return b'"uniwhisper-report"' in stream.read(200)
+        start = stream.read(200)
+    return any(f'"uniwhisper-{kind}"'.encode() in start for kind in ("report", "layers", "robustness"))
 
 
 def compare(results: Sequence[Result], *, allow_skips: bool = False) -> Comparison:

@@ -44,7 +44,33 @@ class _Function:
         return got[name].to(self.device, torch.float32)
 
 
-class WhisperTrimmed(_Function):
+class _FramesFunction(_Function):
+    """A model whose layers all give one vector per time step."""
+
+    def __call__(self, wave_BS: Tensor) -> Tensor:
+        return self._kept(self._run(wave_BS).last_hidden_state, wave_BS)
+
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
+        raise NotImplementedError
+
+    def _kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:  # noqa: ARG002
+        """Frames over the audio, of what a layer gives."""
+        return frames_BTD
+
+    def every_layer(self, wave_BS: Tensor) -> dict[str, Tensor]:
+        """Frames (B, T, D) as a call gives them, of each layer: `0` enters the first block, `k` leaves the k-th.
+
+        `final` is the output; where that is what the last block leaves, it has no number.
+        """
+        output = self._run(wave_BS, output_hidden_states=True)
+        hidden, final_BTD = list(output.hidden_states), output.last_hidden_state
+        if torch.equal(hidden[-1], final_BTD):
+            hidden.pop()
+        layers = {str(number): hidden_BTD for number, hidden_BTD in enumerate(hidden)} | {"final": final_BTD}
+        return {name: self._kept(layer_BTD, wave_BS) for name, layer_BTD in layers.items()}
+
+
+class WhisperTrimmed(_FramesFunction):
     """Each window padded to 30 s, as the model was trained; only the frames over the audio are kept."""
 
     hop_seconds = 0.02
@@ -53,8 +79,11 @@ class WhisperTrimmed(_Function):
     def __init__(self, model: Any, extractor: Any, device: torch.device) -> None:
         super().__init__(model.encoder, extractor, device)
 
-    def __call__(self, wave_BS: Tensor) -> Tensor:
-        return self.module(self.features(wave_BS, "input_features")).last_hidden_state[:, : self._real(wave_BS)]
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
+        return self.module(self.features(wave_BS, "input_features"), **options)
+
+    def _kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:
+        return frames_BTD[:, : self._real(wave_BS)]
 
     def _real(self, wave_BS: Tensor) -> int | None:
         return frame_count(mel_count(wave_BS.shape[1]))
@@ -70,7 +99,7 @@ class WhisperPadded(WhisperTrimmed):
         return None
 
 
-class SpeechFrames(_Function):
+class SpeechFrames(_FramesFunction):
     """wav2vec 2.0, HuBERT, WavLM, data2vec: waves in, the last layer's frames out."""
 
     def __init__(self, model: Any, extractor: Any, device: torch.device) -> None:
@@ -80,11 +109,11 @@ class SpeechFrames(_Function):
             stride, field = stride * step, (field - 1) * step + kernel
         self.hop_seconds, self.shortest_seconds = stride / self.sample_rate_hz, field / self.sample_rate_hz
 
-    def __call__(self, wave_BS: Tensor) -> Tensor:
-        return self.module(self.features(wave_BS, "input_values")).last_hidden_state
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
+        return self.module(self.features(wave_BS, "input_values"), **options)
 
 
-class SpectrogramPatches(_Function):
+class SpectrogramPatches(_FramesFunction):
     """AST: patches over the audio, averaged over frequency; each window is padded as the model was trained."""
 
     pooling = "mean of the patches over the audio"
@@ -98,9 +127,11 @@ class SpectrogramPatches(_Function):
         # Kaldi's 25 ms frames every 10 ms: the longest wave of which the extractor cuts nothing off.
         self.window_seconds = config.max_length * 0.01
 
-    def __call__(self, wave_BS: Tensor) -> Tensor:
-        patches_BPD = self.module(self.features(wave_BS, "input_values")).last_hidden_state[:, 2:]
-        patches_BRTD = patches_BPD.unflatten(1, (self.rows, -1))  # the patches of one time step are a column
+    def _run(self, wave_BS: Tensor, **options: bool) -> Any:
+        return self.module(self.features(wave_BS, "input_values"), **options)
+
+    def _kept(self, frames_BTD: Tensor, wave_BS: Tensor) -> Tensor:
+        patches_BRTD = frames_BTD[:, 2:].unflatten(1, (self.rows, -1))  # the patches of one time step are a column
         mels = (wave_BS.shape[1] - 400) // 160 + 1
         stride = self.module.config.time_stride
         return patches_BRTD.mean(dim=1)[:, : -(-mels // stride)]

@@ -30,7 +30,8 @@ class FrameFunction(Protocol):
 
     Optional attributes: `window_seconds` (the longest wave it takes; without it, waves of any length),
     `shortest_seconds` (shorter waves are padded with zeros up to it; without it, 0), `batch_clips` (waves per call at
-    most; without it, 16) and `device` (a torch.device; without it, the CPU).
+    most; without it, 16), `device` (a torch.device; without it, the CPU) and `every_layer(wave_BS)` (frames of each
+    layer by name, a dict from the input to the output; without it, only the output is known).
     """
 
     sample_rate_hz: int

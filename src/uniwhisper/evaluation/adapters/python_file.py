@@ -64,6 +64,8 @@ class _Named:
         for name in ("window_seconds", "shortest_seconds", "batch_clips"):
             if hasattr(made, name):
                 setattr(self, name, getattr(made, name))
+        if callable(getattr(made, "every_layer", None)):
+            self.every_layer = self._every_layer
         self._is_module = isinstance(made, torch.nn.Module)
         self.device = device if self._is_module else getattr(made, "device", torch.device("cpu"))
         if self._is_module:
@@ -71,6 +73,9 @@ class _Named:
 
     def __call__(self, wave_BS: Tensor) -> Tensor:
         return self._made(wave_BS.to(self.device) if self._is_module else wave_BS)
+
+    def _every_layer(self, wave_BS: Tensor) -> dict[str, Tensor]:
+        return self._made.every_layer(wave_BS.to(self.device) if self._is_module else wave_BS)
 
 
 def _run(path: Path) -> ModuleType:

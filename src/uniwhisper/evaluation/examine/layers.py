@@ -1,0 +1,136 @@
+"""Where in the encoder it lies: every layer scored as `evaluate` scores the last, from one pass over the audio."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from uniwhisper.core.identity import hash_json, layer_identity
+from uniwhisper.evaluation.averages import averages
+from uniwhisper.evaluation.cache import VectorCache
+from uniwhisper.evaluation.check import EncoderCheck
+from uniwhisper.evaluation.clips import TaskClips, find_clips
+from uniwhisper.evaluation.encoders import JudgedEncoder
+from uniwhisper.evaluation.examine.every_layer import every_layer
+from uniwhisper.evaluation.examine.subject import differences, head, subject
+from uniwhisper.evaluation.kept import Kept, ScoredTask
+from uniwhisper.evaluation.pooling import FRAME_POOLINGS
+from uniwhisper.evaluation.runner import Progress, check_folds, targets_of, task_result
+from uniwhisper.evaluation.scoring import score_task
+from uniwhisper.evaluation.suites import Suite
+from uniwhisper.evaluation.trained_on import checked_against
+from uniwhisper.evaluation.vectors import ClipVectors, Vectors
+
+MEASURES = ("knn", "linear")
+"""What is scored unless asked otherwise: two cheap measures, one without and one with training."""
+POOLING = FRAME_POOLINGS[0]
+
+
+def examine_layers(
+    judged: JudgedEncoder,
+    suite: Suite,
+    data: Path,
+    *,
+    cache: VectorCache | None,
+    kept: Kept | None = None,
+    model_folder: Path | None = None,
+    measures: Sequence[str] = MEASURES,
+    seed: int = 0,
+    command: str = "",
+    device: torch.device | str = "cpu",
+    check: EncoderCheck | None = None,
+    on_progress: Progress = lambda *_: None,
+) -> dict[str, Any]:
+    """Score the mean vector of every layer on every task of clips.
+
+    Args:
+        measures: which of `scoring.MEASURES`.
+        The others: as in `runner.evaluate`.
+
+    Returns:
+        the result as JSON: `layers`, per task `scores` by layer and measure, `averages` in the same shape, and
+        `differences` of the headline's mean to the encoder's output.
+
+    Raises:
+        EncoderError: the encoder gives no layers, or failed its check.
+        SuiteError: data is missing, no task can be examined, or too few clips could be embedded.
+    """
+    start = perf_counter()
+    layers = every_layer(judged)
+    examined = subject(suite, measures)
+    if check:
+        check.require()
+    found = [find_clips(task, Path(data)) for task in examined.suite.tasks]
+    vectors = Vectors(layers.encoder, cache)
+    scored: list[ScoredTask] = []
+    for task_clips in found:
+        name = task_clips.task.name
+        pooled = vectors.of(task_clips, on_progress=lambda done, total, name=name: on_progress(name, done, total))
+        key = hash_json(
+            {
+                "layers": vectors.identity,
+                "code": layer_identity("evaluation"),
+                "task": repr(task_clips.task),
+                "data": task_clips.hash,
+                "used": pooled.indices.tolist(),
+                "skipped": [[skip.id, skip.reason] for skip in pooled.skipped],
+                "measures": list(measures),
+                "seed": seed,
+            }
+        )
+        done = kept.load(key) if kept else None
+        if done is None:
+            done = _scored(task_clips, pooled, layers.split(pooled.vectors[POOLING]), measures, seed, device)
+            if kept:
+                kept.save(key, done)
+        scored.append(done)
+    about = head(
+        "layers", judged, suite, examined,
+        measures=measures, model_folder=model_folder, check=check, seed=seed, command=command,
+    )  # fmt: skip
+    return about | {
+        "pooling": POOLING,
+        "layers": [{"name": name, "width": width} for name, width in zip(layers.names, layers.widths, strict=True)],
+        "averages": averages(examined.suite, scored, layers.names),
+        "differences": {
+            "against": layers.names[-1],
+            "mean": differences(examined.suite, scored, layers.names[-1], measures),
+        },
+        "tasks": [checked_against(task.result, about["model"]["trained_on"]) for task in scored],
+        "seconds": round(perf_counter() - start, 1),
+    }
+
+
+def _scored(
+    found: TaskClips,
+    pooled: ClipVectors,
+    vectors: dict[str, np.ndarray],
+    measures: Sequence[str],
+    seed: int,
+    device: torch.device | str,
+) -> ScoredTask:
+    check_folds(found, pooled)
+    used = [found.clips[index] for index in pooled.indices]
+    scores = score_task(
+        found.task.name,
+        vectors,
+        targets_of(found, pooled),
+        [clip.fold for clip in used],
+        [clip.group for clip in used],
+        found.task.folds.scored,
+        metric=found.task.metric,
+        classes=len(found.classes),
+        split_by=[clip.group if found.task.inner == "group" else clip.id for clip in used],
+        reference=found.task.folds.reference,
+        measures=measures,
+        seed=seed,
+        device=device,
+    )
+    result = task_result(found, pooled, scores.most_common)
+    result["clips"]["scored"] = len(scores.scored)
+    result["scores"] = scores.scores
+    result["notes"] = [*scores.notes, *result["notes"]]
+    return ScoredTask(result, {}, scores.draws)
