@@ -45,7 +45,7 @@ def evaluate(
     import shlex
     from importlib.util import find_spec
 
-    from uniwhisper.cli.output import note, print_json
+    from uniwhisper.cli.output import note, print_json, task_progress
     from uniwhisper.core.errors import MissingExtraError, UserError
     from uniwhisper.evaluation.suites import load_suite
 
@@ -71,7 +71,7 @@ def evaluate(
 
         evaluate_xares(
             model, chosen, data, output,
-            device=device, seed=seed, overwrite=overwrite, as_json=as_json, bars=_progress(),
+            device=device, seed=seed, overwrite=overwrite, as_json=as_json, bars=task_progress(),
         )  # fmt: skip
         return
 
@@ -94,7 +94,7 @@ def evaluate(
     if seed:
         command += f" --seed {seed}"
     vectors = VectorCache(cache or default_cache())
-    with _progress() as on_progress:
+    with task_progress() as on_progress:
         check = checked(
             judged.encoder,
             vectors.folder,
@@ -124,31 +124,6 @@ def evaluate(
         note(f"skipped: {skip['id']}: {skip['reason']}")
     if skipped:
         raise typer.Exit(1)
-
-
-def _progress():
-    """A bar per task on stderr, only on a terminal."""
-    from contextlib import contextmanager
-
-    from rich.progress import MofNCompleteColumn, Progress
-
-    from uniwhisper.cli.output import stderr_console
-
-    @contextmanager
-    def bars():
-        console = stderr_console()
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            rows: dict[str, Any] = {}
-
-            def report(task: str, done: int, total: int) -> None:
-                if task not in rows:
-                    rows[task] = progress.add_task(task, total=total)
-                progress.update(rows[task], completed=done)
-
-            yield report
-
-    return bars()
 
 
 def _print(result: dict[str, Any], path: Path) -> None:

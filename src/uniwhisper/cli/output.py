@@ -103,6 +103,24 @@ def clip_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def task_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per task on stderr while the block runs, if stderr is a terminal; gives a function of (task, done, all)."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    console = stderr_console()
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        rows: dict[str, Any] = {}
+
+        def report(task: str, done: int, total: int) -> None:
+            if task not in rows:
+                rows[task] = progress.add_task(task, total=total)
+            progress.update(rows[task], completed=done)
+
+        yield report
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: `4.2 s`, `3:05 min`, `1:02:05 h`."""
     if round(seconds, 1) < 60:
