@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from uniwhisper.reproduce.chain import Chain
 
 
@@ -116,6 +118,8 @@ def _print(chain: "Chain", summary: dict[str, Any], page: Path) -> None:
             table.add_row(f"{compared['second']} − {compared['first']}", of, *cells)
         table.add_section()
     console.print(table)
+    _print_growth(console, summary["growth"])
+    _print_cost(console, summary["efficiency"])
     for one in summary["equal"]:
         verdict = "equal within 1 %" if one["holds"] else "NOT equal"
         print(
@@ -127,6 +131,55 @@ def _print(chain: "Chain", summary: dict[str, Any], page: Path) -> None:
 
 def _interval(one: dict[str, Any] | None) -> str:
     return "–" if one is None else f"{one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
+def _print_growth(console: "Console", curves: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if not curves:
+        return
+    table = Table("clips", box=SIMPLE_HEAD, pad_edge=False, title="gain over S against training clips; over seeds")
+    for one in curves:
+        table.add_column(f"{one['measure']} measured", justify="right")
+        table.add_column(f"{one['measure']} fitted", justify="right")
+    for points in zip(*(one["at"] for one in curves), strict=True):
+        cells = []
+        for point in points:
+            spread = "" if point["low"] is None else f" [{point['low']:+.3f}, {point['high']:+.3f}]"
+            cells += [
+                "–" if point["measured"] is None else f"{point['measured']:+.3f}",
+                f"{point['gain']:+.3f}{spread}",
+            ]
+        table.add_row(f"× {points[0]['share']:g}", *cells)
+    console.print(table)
+
+
+def _print_cost(console: "Console", rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from uniwhisper.reproduce.efficiency import millions, score
+
+    if not rows:
+        return
+    table = Table("row", "what", box=SIMPLE_HEAD, pad_edge=False, title="what a score costs, from the same start")
+    for column in ("MLP", "kNN", "trained", "frozen", "steps", "audio h", "min", "device"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            row["row"],
+            row["what"],
+            score(row, "mlp"),
+            score(row, "knn"),
+            millions(row["trained_parameters"]),
+            millions(row["frozen_parameters"]),
+            f"{row['steps']:,}",
+            f"{row['audio_seconds'] / 3600:.2f}",
+            f"{row['device_seconds'] / 60:.1f}",
+            ", ".join(row["devices"]) or "–",
+        )
+    console.print(table)
 
 
 def _print_plan(described: dict[str, Any]) -> None:
