@@ -149,6 +149,25 @@ def test_one_seed_gives_no_interval_and_two_shares_no_curve(tmp_path):
     assert summarise(chain(tmp_path), fewer)["growth"] == []
 
 
+def test_a_seed_is_a_column_of_what_the_row_answers(tmp_path):
+    done = made(tmp_path, ["S", "U"])
+    assert summarise(chain(tmp_path), done)["answers"] == []
+    for seed in SEEDS:
+
+        def score(value: float) -> dict[str, float]:
+            return {"score": value, "low": value - 0.1, "high": value + 0.1}
+
+        task = {
+            "task": "instrument", "scores": {"accuracy": score(0.5 + 0.1 * seed)}, "clips": {"asked": 70},
+            "most_common": {"answer": "piano", "scores": {"accuracy": score(0.2)}}, "unreadable": {"count": 3 + seed},
+        }  # fmt: skip
+        (tmp_path / f"U-seed{seed}" / "answers").mkdir()
+        (tmp_path / f"U-seed{seed}" / "answers" / "answers.json").write_text(json.dumps({"tasks": [task]}))
+    page = markdown(summarise(chain(tmp_path), done))
+    assert "| instrument | accuracy | 0.500 [0.400, 0.600] | 0.600 [0.500, 0.700] | 0.200 | 3 / 4 | 70 |" in page
+    assert "[seed 1](U-seed1/answers/answers.md)" in page
+
+
 def test_a_run_writes_down_what_it_trains_and_what_is_frozen(tmp_path):
     folder = write_language_model(tmp_path)
     with safe_open(folder / "model.safetensors", "pt") as file:

@@ -120,6 +120,7 @@ def _print(chain: "Chain", summary: dict[str, Any], page: Path) -> None:
     console.print(table)
     _print_growth(console, summary["growth"])
     _print_cost(console, summary["efficiency"])
+    _print_answers(console, summary["answers"])
     for one in summary["equal"]:
         verdict = "equal within 1 %" if one["holds"] else "NOT equal"
         print(
@@ -163,13 +164,12 @@ def _print_cost(console: "Console", rows: list[dict[str, Any]]) -> None:
 
     if not rows:
         return
-    table = Table("row", "what", box=SIMPLE_HEAD, pad_edge=False, title="what a score costs, from the same start")
-    for column in ("MLP", "kNN", "trained", "frozen", "steps", "audio h", "min", "device"):
+    table = Table("row", box=SIMPLE_HEAD, pad_edge=False, title="what a score costs, from the same start")
+    for column in ("MLP", "kNN", "trained", "frozen", "steps", "audio h", "min"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
             row["row"],
-            row["what"],
             score(row, "mlp"),
             score(row, "knn"),
             millions(row["trained_parameters"]),
@@ -177,8 +177,28 @@ def _print_cost(console: "Console", rows: list[dict[str, Any]]) -> None:
             f"{row['steps']:,}",
             f"{row['audio_seconds'] / 3600:.2f}",
             f"{row['device_seconds'] / 60:.1f}",
-            ", ".join(row["devices"]) or "–",
         )
+    console.print(table)
+    for row in rows:
+        console.print(
+            f"{row['row']}: {row['what']}; trained on {', '.join(row['devices']) or 'a device not written down'}"
+        )
+
+
+def _print_answers(console: "Console", answered: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from uniwhisper.reproduce.answered import rows
+
+    if not answered:
+        return
+    columns, body = rows(answered)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="what U answers about held-out clips; ↓ lower is better")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < 2 else "right")
+    for row in body:
+        table.add_row(*row)
     console.print(table)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from uniwhisper.core.files import atomic_output
 from uniwhisper.evaluation.compare import Opened, open_result
-from uniwhisper.reproduce import efficiency, growth_table
+from uniwhisper.reproduce import answered, efficiency, growth_table
 from uniwhisper.reproduce.chain import Chain, Done, Job
 from uniwhisper.reproduce.differences import MEASURES, differences
 from uniwhisper.reproduce.equal import equalities
@@ -57,6 +57,10 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
         "equal": [asdict(one) | {"holds": one.holds} for one in equalities(done)],
         "growth": growth_table.growth_of(_headlines(results)),
         "efficiency": efficiency.efficiency(chain.output, done, results),
+        "answers": answered.read_answered(
+            [(one.job.seed, chain.output / one.job.folder_name) for one in done if one.job.row == answered.ROW],
+            chain.output,
+        ),
     }
 
 
@@ -107,6 +111,7 @@ def markdown(summary: dict[str, Any], *, picture: bool = False) -> str:
         lines.append(f"| {one['first']}, {one['second']} | {one['seed']} | {steps} | {audio} | {verdict} |")
     lines += growth_table.markdown(summary["growth"])
     lines += efficiency.markdown(summary["efficiency"], picture=picture)
+    lines += answered.markdown(summary["answers"])
     lines += ["", "| row | seed | commit | command |", "|---|---|---|---|"]
     for row in summary["rows"]:
         lines += [
