@@ -107,8 +107,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
                 spread = [[found["score"] - found["low"]], [found["high"] - found["score"]]]
                 style = {"fmt": "o", "capsize": 3, "color": f"C{number}", "label": row["row"]}
                 panel.errorbar([at], [found["score"]], yerr=spread, **style)
-            panel.set_xlim(left=0)
-            panel.margins(x=0.15)
+            panel.set_xlim(0, 1.12 * panel.get_xlim()[1])
             panel.grid(alpha=0.2)
             panel.spines[["top", "right"]].set_visible(False)
         axes[line][0].set_ylabel({"mlp": "MLP", "knn": "kNN"}[measure])
