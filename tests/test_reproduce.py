@@ -128,6 +128,24 @@ def test_a_row_of_another_plan_is_refused_and_a_damaged_file_is_made_again(data,
     assert read_metrics(tmp_path / "out" / "S-seed0" / "run")[-1]["step"] == 6
 
 
+def test_u_is_asked_about_what_was_held_out_once(data, lm, tmp_path, monkeypatch):
+    chain = small_chain(data, lm, tmp_path / "out")
+    scale = replace(chain.scale, data=replace(chain.scale.data, holdout_folds=2), start_steps=1, steps=1)
+    chain = replace(chain, scale=scale)
+    monkeypatch.setattr(Chain, "_judge", lambda *_: {"result": "none.json", "commit": None})
+    said = []
+    chain.run(["U"], [0], said.append)
+    answers = json.loads((tmp_path / "out" / "U-seed0" / "answers" / "answers.json").read_text())
+    assert answers["model"]["name"] == "U-seed0" and answers["config"]["folds"] == 2
+    tasks = {task["task"]: task["clips"] for task in answers["tasks"]}
+    held_out = [r for r in chain.manifest.records if r.domain == "music" and int(r.sha256[:8], 16) % 2 == 0]
+    assert tasks["instrument"]["held_out"] == len(held_out) > 0
+    assert not (tmp_path / "out" / "S-seed0" / "answers").exists()
+    asked = [line for line in said if "asking" in line]
+    chain.run(["U"], [0], said.append)
+    assert [line for line in said if "asking" in line] == asked == ["U-seed0: asking about held-out clips"]
+
+
 def test_rows_start_from_what_they_go_on_from(data, lm):
     scale = small_scale(data, lm)
     assert plan(scale, ["U", "C+U"], [4]) == [Job("S", 4), Job("U", 4), Job("C", 4), Job("C+U", 4)]

@@ -148,6 +148,8 @@ def test_a_run_changes_encoder_and_adapter_only_and_exports_what_it_trained(reci
     described = json.loads((tmp_path / "run/run.json").read_text())
     assert described["recipe"] == json.loads(json.dumps(recipe.to_json()))
     assert described["manifest_hash"] == Manifest.read(prepared).hash
+    assert described["device"] == "CPU" and described["parameters"]["language_model"]["trained"] == 0
+    assert described["parameters"]["adapter"]["trained"] == sum(p.numel() for p in before.adapter.parameters())
     assert described["provenance"]["packages"]["torch"] == torch.__version__.partition("+")[0]
     assert (tmp_path / "run/loss.png").stat().st_size > 1000
     # The exported folder is itself a start: encoder, adapter and language model come from it.

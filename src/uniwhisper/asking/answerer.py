@@ -1,7 +1,7 @@
 """Asking a trained model: a stream of text for a question, or given answers ranked by likelihood.
 
 Notable: the prefix is the one of training, `[audio tokens | instruction \\n]`; an answer is decoded greedily with the
-language model's cache, and scored by the very loss that training lowers.
+language model's cache, and scored by the loss that training lowers, which reads audio and instruction once for all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from uniwhisper.core.errors import AnswerError
 from uniwhisper.core.units import WINDOW_SAMPLES
@@ -74,24 +75,31 @@ class Answerer:
                 got=repr(list(answers)),
                 fix="mend the list",
             )
-        mel_1MF, mel_counts_1 = self._mel(wave_S)
+        prefix_1LH = self._prefix(wave_S, instruction)
         nats: list[float] = []
         for first in range(0, len(answers), _ROWS_AT_ONCE):
-            texts = [build(self._tokenizer, instruction, answer) for answer in answers[first : first + _ROWS_AT_ONCE]]
-            longest = max(len(text.ids) for text in texts)
-            losses = self._model(
-                mel_1MF,
-                mel_counts_1,
-                torch.zeros(len(texts), dtype=torch.int64, device=self._device),
-                self._padded([text.ids for text in texts], longest),
-                torch.tensor([len(text.ids) for text in texts], device=self._device),
-                self._padded([text.loss_mask for text in texts], longest),
-            )
-            nats += losses.sums_R.tolist()
+            nats += self._nats(prefix_1LH, instruction, answers[first : first + _ROWS_AT_ONCE]).tolist()
         log_likelihoods = -torch.tensor(nats, dtype=torch.float64)
         shares = torch.softmax(log_likelihoods, dim=0).tolist()
         scores = (Score(*row) for row in zip(answers, log_likelihoods.tolist(), shares, strict=True))
         return sorted(scores, key=lambda score: -score.log_likelihood)
+
+    def _nats(self, prefix_1LH: Tensor, instruction: str, answers: Sequence[str]) -> Tensor:
+        """Nats (R,) of each answer with its end. Audio and instruction are read once, then every answer behind them."""
+        built = [build(self._tokenizer, instruction, answer) for answer in answers]
+        rows = [[token for token, asked in zip(one.ids, one.loss_mask, strict=True) if asked] for one in built]
+        longest = max(map(len, rows))
+        tokens_RL = torch.tensor([row + row[-1:] * (longest - len(row)) for row in rows], device=self._device)
+        causal_lm = self._model.language_model.causal_lm
+        read = causal_lm(inputs_embeds=prefix_1LH, use_cache=True, logits_to_keep=1)
+        logits_RLV = read.logits.expand(len(rows), 1, -1)
+        if longest > 1:
+            read.past_key_values.batch_repeat_interleave(len(rows))
+            further = causal_lm(input_ids=tokens_RL[:, :-1], past_key_values=read.past_key_values, use_cache=True)
+            logits_RLV = torch.cat([logits_RLV, further.logits], dim=1)
+        nats_RL = F.cross_entropy(logits_RLV.float().transpose(1, 2), tokens_RL, reduction="none")
+        counts_R1 = torch.tensor([[len(row)] for row in rows], device=self._device)
+        return nats_RL.where(torch.arange(longest, device=self._device) < counts_R1, 0).sum(dim=1)
 
     @torch.inference_mode()
     def _prefix(self, wave_S: np.ndarray, instruction: str) -> Tensor:
@@ -106,7 +114,3 @@ class Answerer:
         wave_1S = torch.from_numpy(wave_S)[None].to(self._device)
         counts_1 = torch.tensor([len(wave_S)], device=self._device)
         return log_mel(wave_1S, counts_1, mel_bins=self._model.encoder.config.mel_bins)
-
-    def _padded(self, rows: Sequence[Sequence[int | bool]], length: int) -> Tensor:
-        kind = type(rows[0][0])
-        return torch.tensor([[*row, *[kind()] * (length - len(row))] for row in rows], device=self._device)

@@ -21,6 +21,7 @@ VERBS = {
     "ask": "uniwhisper.cli.ask:ask",
     "transcribe": "uniwhisper.cli.ask:transcribe",
     "tag": "uniwhisper.cli.ask:tag",
+    "answers": "uniwhisper.cli.answers:answers",
     "train": "uniwhisper.cli.train:train",
     "calibrate": "uniwhisper.cli.calibrate:calibrate",
     "data": "uniwhisper.cli.data:app",

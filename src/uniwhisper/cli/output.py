@@ -105,7 +105,7 @@ def clip_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
 
 @contextmanager
 def task_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per task on stderr, if that is a terminal; gives a function of (task, clips done, in total)."""
+    """A bar per task on stderr while the block runs, if stderr is a terminal; gives a function of (task, done, all)."""
     from rich.progress import MofNCompleteColumn, Progress
 
     console = stderr_console()

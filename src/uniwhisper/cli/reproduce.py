@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from uniwhisper.reproduce.chain import Chain
 
 
@@ -116,6 +118,9 @@ def _print(chain: "Chain", summary: dict[str, Any], page: Path) -> None:
             table.add_row(f"{compared['second']} − {compared['first']}", of, *cells)
         table.add_section()
     console.print(table)
+    _print_growth(console, summary["growth"])
+    _print_cost(console, summary["efficiency"])
+    _print_answers(console, summary["answers"])
     for one in summary["equal"]:
         verdict = "equal within 1 %" if one["holds"] else "NOT equal"
         print(
@@ -127,6 +132,74 @@ def _print(chain: "Chain", summary: dict[str, Any], page: Path) -> None:
 
 def _interval(one: dict[str, Any] | None) -> str:
     return "–" if one is None else f"{one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
+def _print_growth(console: "Console", curves: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if not curves:
+        return
+    table = Table("clips", box=SIMPLE_HEAD, pad_edge=False, title="gain over S against training clips; over seeds")
+    for one in curves:
+        table.add_column(f"{one['measure']} measured", justify="right")
+        table.add_column(f"{one['measure']} fitted", justify="right")
+    for points in zip(*(one["at"] for one in curves), strict=True):
+        cells = []
+        for point in points:
+            spread = "" if point["low"] is None else f" [{point['low']:+.3f}, {point['high']:+.3f}]"
+            cells += [
+                "–" if point["measured"] is None else f"{point['measured']:+.3f}",
+                f"{point['gain']:+.3f}{spread}",
+            ]
+        table.add_row(f"× {points[0]['share']:g}", *cells)
+    console.print(table)
+
+
+def _print_cost(console: "Console", rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from uniwhisper.reproduce.efficiency import millions, score
+
+    if not rows:
+        return
+    table = Table("row", box=SIMPLE_HEAD, pad_edge=False, title="what a score costs, from the same start")
+    for column in ("MLP", "kNN", "trained", "frozen", "steps", "audio h", "min"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            row["row"],
+            score(row, "mlp"),
+            score(row, "knn"),
+            millions(row["trained_parameters"]),
+            millions(row["frozen_parameters"]),
+            f"{row['steps']:,}",
+            f"{row['audio_seconds'] / 3600:.2f}",
+            f"{row['device_seconds'] / 60:.1f}",
+        )
+    console.print(table)
+    for row in rows:
+        console.print(
+            f"{row['row']}: {row['what']}; trained on {', '.join(row['devices']) or 'a device not written down'}"
+        )
+
+
+def _print_answers(console: "Console", answered: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from uniwhisper.reproduce.answered import rows
+
+    if not answered:
+        return
+    columns, body = rows(answered)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="what U answers about held-out clips; ↓ lower is better")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < 2 else "right")
+    for row in body:
+        table.add_row(*row)
+    console.print(table)
 
 
 def _print_plan(described: dict[str, Any]) -> None:

@@ -182,6 +182,15 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[n
     return np.array(errors, dtype=np.int64), np.array(words, dtype=np.int64)
 
 
+def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """As `word_errors`, of characters, spaces among them."""
+    jiwer = _jiwer()
+    counted = [jiwer.process_characters(*pair) for pair in zip(references, hypotheses, strict=True)]
+    errors = [one.substitutions + one.deletions + one.insertions for one in counted]
+    characters = [one.hits + one.substitutions + one.deletions for one in counted]
+    return np.array(errors, dtype=np.int64), np.array(characters, dtype=np.int64)
+
+
 def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Over the whole corpus, by jiwer."""
     return float(_jiwer().cer(list(references), list(hypotheses)))

@@ -22,6 +22,7 @@ from uniwhisper.evaluation.results import clips_path, write_result
 from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.model.weights import load_encoder
+from uniwhisper.reproduce import answered
 from uniwhisper.reproduce.learners import Learners
 from uniwhisper.reproduce.rows import ROWS, available_rows, recipe_of, steps_of
 from uniwhisper.reproduce.scale import Scale
@@ -103,6 +104,8 @@ class Chain:
             models[job] = trained["model"]
             if judge:
                 judged = state.done("judged") or self._judge(job, trained["model"], state, say)
+                if job.row == answered.ROW and state.done("answered") is None:
+                    self._answer(job, trained["model"], state, say)
                 done.append(_done(job, state.folder, trained, judged))
         return done
 
@@ -138,6 +141,18 @@ class Chain:
         judged = {"result": path.name, "commit": git_commit()}
         state.finish("judged", judged, [path, clips_path(path)])
         return judged
+
+    def _answer(self, job: Job, model: str, state: RowState, say: Callable[[str], None]) -> None:
+        folds = self.scale.data.holdout_folds
+        if folds is None:
+            say(f"{job.folder_name}: not asked, for no clip was held out")
+            return
+        say(f"{job.folder_name}: asking about held-out clips")
+        files = answered.answer_row(
+            self._found(model), self.manifest, folds, state.folder,
+            device=self.device, name=job.folder_name, seed=job.seed,
+        )  # fmt: skip
+        state.finish("answered", {}, files)
 
     def _train(self, job: Job, start: str | None, state: RowState, say: Callable[[str], None]) -> dict[str, Any]:
         row = ROWS[job.row]

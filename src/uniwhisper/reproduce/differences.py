@@ -51,6 +51,28 @@ def differences(pairs: Sequence[tuple[Opened, Opened]]) -> dict[tuple[str, str],
     return found
 
 
+def level(runs: Sequence[Opened], measure: str) -> tuple[float, float, float] | None:
+    """Score of the headline over a row's training seeds and its interval, as of `differences`.
+
+    None: a run has no such score.
+
+    Args:
+        runs: results of one row, one for each training seed.
+    """
+    observed, draws = [], []
+    for run in runs:
+        pooling = run.result["poolings"][0]
+        average = run.result["averages"]["headline"].get(pooling, {}).get(measure)
+        if average is None:
+            return None
+        tasks = average["tasks"]
+        weights = weights_of([_task(run, task) for task in tasks], [_task(run, task)["domain"] for task in tasks])
+        _, drawn = paired_draws(run, run)
+        draws.append(weights @ np.stack([drawn[task, *_place(run, task, pooling, measure)][0] for task in tasks]))
+        observed.append(average["score"])
+    return float(np.mean(observed)), *bootstrap.interval(over_training_seeds(np.stack(draws)))
+
+
 def over_training_seeds(draws_SR: np.ndarray) -> np.ndarray:
     """float64 (resamples,): in each column of `draws_SR` the mean over training seeds drawn with replacement.
 

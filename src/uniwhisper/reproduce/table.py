@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from uniwhisper.core.files import atomic_output
-from uniwhisper.evaluation.compare import open_result
+from uniwhisper.evaluation.compare import Opened, open_result
+from uniwhisper.reproduce import answered, efficiency, growth_table
 from uniwhisper.reproduce.chain import Chain, Done, Job
 from uniwhisper.reproduce.differences import MEASURES, differences
 from uniwhisper.reproduce.equal import equalities
@@ -54,6 +55,12 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
         "rows": rows,
         "compared": found,
         "equal": [asdict(one) | {"holds": one.holds} for one in equalities(done)],
+        "growth": growth_table.growth_of(_headlines(results)),
+        "efficiency": efficiency.efficiency(chain.output, done, results),
+        "answers": answered.read_answered(
+            [(one.job.seed, chain.output / one.job.folder_name) for one in done if one.job.row == answered.ROW],
+            chain.output,
+        ),
     }
 
 
@@ -61,13 +68,18 @@ def write(chain: Chain, summary: dict[str, Any]) -> Path:
     """Write the table as JSON and as Markdown; returns the page's path."""
     write_json(chain.output / JSON_NAME, summary)
     page = chain.output / PAGE_NAME
+    picture = efficiency.draw(summary["efficiency"], chain.output / efficiency.PICTURE_NAME)
     with atomic_output(page, overwrite=True) as temporary:
-        temporary.write_text(markdown(summary), encoding="utf-8")
+        temporary.write_text(markdown(summary, picture=picture), encoding="utf-8")
     return page
 
 
-def markdown(summary: dict[str, Any]) -> str:
-    """The table as Markdown; each row links its commands, commits and result files."""
+def markdown(summary: dict[str, Any], *, picture: bool = False) -> str:
+    """The table as Markdown; each row links its commands, commits and result files.
+
+    Args:
+        picture: whether the picture of what scores cost lies beside the page.
+    """
     protocol = summary["protocol"]
     lines = [
         f"# {summary['scale']}",
@@ -97,6 +109,9 @@ def markdown(summary: dict[str, Any]) -> str:
         audio = " / ".join(f"{value:,.0f}" for value in one["audio_seconds"])
         verdict = "yes" if one["holds"] else "NO"
         lines.append(f"| {one['first']}, {one['second']} | {one['seed']} | {steps} | {audio} | {verdict} |")
+    lines += growth_table.markdown(summary["growth"])
+    lines += efficiency.markdown(summary["efficiency"], picture=picture)
+    lines += answered.markdown(summary["answers"])
     lines += ["", "| row | seed | commit | command |", "|---|---|---|---|"]
     for row in summary["rows"]:
         lines += [
@@ -108,6 +123,17 @@ def markdown(summary: dict[str, Any]) -> str:
 
 def _headline(result: dict[str, Any]) -> dict[str, Any]:
     return result["averages"]["headline"][result["poolings"][0]]
+
+
+def _headlines(results: dict[Job, Opened]) -> dict[str, dict[Job, float]]:
+    """Measure -> job -> score of the headline, of the jobs that have one."""
+    found: dict[str, dict[Job, float]] = {}
+    for job, opened in results.items():
+        average = _headline(opened.result)
+        for measure in MEASURES:
+            if measure in average:
+                found.setdefault(measure, {})[job] = average[measure]["score"]
+    return found
 
 
 def _mean(averages: list[dict[str, Any]], measure: str) -> dict[str, Any] | None:

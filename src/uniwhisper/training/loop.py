@@ -27,7 +27,7 @@ from uniwhisper.training.learner import INSTRUCTIONS, Learner
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
 from uniwhisper.training.record import LossAverage, RunRecord, SilentRecord, plot_metrics
-from uniwhisper.training.run_folder import open_run_folder, write_start
+from uniwhisper.training.run_folder import cost_facts, open_run_folder, write_start
 from uniwhisper.training.step import StepResult, held_out_loss, train_step
 
 
@@ -83,6 +83,7 @@ def _train(
     carry_out(model, compiled=recipe.loop.compiled, recompute=recipe.loop.recompute)
     called = spread(model, ranks, recipe.loop.parallel)
     optimizer = build_optimizer(model, recipe.optimizer)
+    facts = cost_facts(model, device)
     frozen_identity = learner.frozen_identity(model)
     checkpoint = latest_checkpoint(output / "checkpoints")
     progress = Progress(step=0, audio_seconds=0.0, train_seconds=0.0, threads=torch.get_num_threads())
@@ -93,7 +94,7 @@ def _train(
         batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache, ranks)
     compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
     if ranks.first:
-        write_start(output, {**start_of_run, **compared, "left_out": batches.left_out}, frozen_identity)
+        write_start(output, {**start_of_run, **compared, **facts, "left_out": batches.left_out}, frozen_identity)
     record_of_rank = RunRecord if ranks.first else SilentRecord
     with record_of_rank(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.core.files import check_output
 from uniwhisper.core.identity import hash_json
@@ -67,6 +70,19 @@ def open_run_folder(
                 fix="give the same recipe, --set values and data as at the start, or choose another -o",
             )
     return earlier
+
+
+def cost_facts(model: nn.Module, device: torch.device) -> dict[str, Any]:
+    """For `run.json`: `parameters`, how many of each part are trained and how many are not, and the device's name."""
+    parameters = {}
+    for name, part in model.named_children():
+        counts = {"trained": 0, "frozen": 0}
+        for parameter in part.parameters():
+            learns = parameter.requires_grad and name in getattr(model, "TRAINED", ())
+            counts["trained" if learns else "frozen"] += parameter.numel()
+        parameters[name] = counts
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return {"parameters": parameters, "device": name}
 
 
 def write_start(output: Path, start_of_run: dict[str, Any], language_model_identity: str) -> None:
