@@ -119,11 +119,10 @@ def test_audio_resident_on_every_rank_gives_the_run_of_one(ground, tmp_path):
     assert_same_run(tmp_path / "two", tmp_path / "one", steps=6)
 
 
-@pytest.mark.parametrize("parallel", ["replicate", "shard"])
-def test_two_ranks_compiled_and_computing_again_give_the_run_of_one(ground, tmp_path, parallel):
+def test_two_shards_compiled_and_computing_again_give_the_run_of_one(ground, tmp_path):
     short = ["steps=4", "loop.checkpoint_every_steps=4"]
     run(override(short_recipe(ground / "lm"), [*STEPS, *short]), ground / "prepared", tmp_path / "one")
-    how = [f"loop.parallel={parallel}", "loop.compiled=true", "loop.recompute=layers"]
+    how = ["loop.parallel=shard", "loop.compiled=true", "loop.recompute=layers"]
     on_two_ranks(ground, tmp_path / "two", *short, *how)
     assert_same_run(tmp_path / "two", tmp_path / "one", steps=4)
 

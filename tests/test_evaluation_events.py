@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from conftest import SAMPLE_RATE_HZ, tone
 from test_evaluation_run import IDENTITY, write_tar
 from uniwhisper.embedding.table import FrameVectors
-from uniwhisper.evaluation import bootstrap
+from uniwhisper.evaluation import bootstrap, events
 from uniwhisper.evaluation.compare import Opened, compare
 from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.metrics import f1_of_counts
@@ -135,6 +135,12 @@ def scenes(tmp_path):
     suite["tasks"] = [task, captions]
     (tmp_path / "s.json").write_text(json.dumps(suite))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Tones are easily told apart."""
+    monkeypatch.setattr(events, "LEAST_STEPS", {"linear": 128, "mlp": 64})
 
 
 def judge(scenes, encoder) -> Opened:

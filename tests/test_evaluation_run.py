@@ -432,7 +432,8 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from test_evaluation_run import TwoNumbers, scores_of
-from uniwhisper.evaluation import vectors
+from functools import partial
+from uniwhisper.evaluation import runner
 from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.encoders import JudgedEncoder, open_encoder
 from uniwhisper.evaluation.kept import Kept
@@ -440,7 +441,7 @@ from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import load_suite
 
 data, suite, cache, die_in = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-vectors._CHUNK_CLIPS = 8
+runner.Vectors = partial(runner.Vectors, chunk_clips=8)
 
 class Dying(Kept):
     def save(self, key, task):
