@@ -56,7 +56,7 @@ def test_every_command_and_option_in_readme_exists():
     assert len(shown) >= 10
     for line in shown:
         words = line.split()
-        verb = words[:2] if words[0] == "data" else words[:1]
+        verb = words[:2] if words[0] in ("data", "examine") else words[:1]
         done = subprocess.run([sys.executable, "-m", "uniwhisper", *verb, "--help"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         for option in (word for word in words if word.startswith("-")):

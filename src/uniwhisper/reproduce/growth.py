@@ -64,15 +64,14 @@ def fit(shares_P: np.ndarray, gains_P: np.ndarray) -> Curve:
         gains_P: float64, gain at each.
     """
     assert len(set(shares_P.tolist())) >= 3, "a curve of three numbers takes three shares"
-    best: tuple[float, Curve] | None = None
-    for rate in RATES:
-        columns_P2 = np.stack([np.ones_like(shares_P), -(shares_P**-rate)], axis=1)
-        found, *_ = np.linalg.lstsq(columns_P2, gains_P, rcond=None)
-        error = float(np.square(columns_P2 @ found - gains_P).sum())
-        if best is None or error < best[0]:
-            best = error, Curve(float(found[0]), float(found[1]), float(rate))
-    assert best is not None, "the grid of rates is not empty"
-    return best[1]
+    # Simple regression on share ** -rate, for all rates at once.
+    powers_RP = shares_P ** -RATES[:, None]
+    around_RP = powers_RP - powers_RP.mean(axis=1, keepdims=True)
+    lost_R = -(around_RP @ gains_P) / np.square(around_RP).sum(axis=1)
+    ceiling_R = gains_P.mean() + lost_R * powers_RP.mean(axis=1)
+    errors_R = np.square(ceiling_R[:, None] - lost_R[:, None] * powers_RP - gains_P).sum(axis=1)
+    best = int(np.argmin(errors_R))
+    return Curve(float(ceiling_R[best]), float(lost_R[best]), float(RATES[best]))
 
 
 def growth(gains: Mapping[float, Sequence[float]], *, seed: int = 0) -> Growth:
