@@ -18,8 +18,8 @@ from gpu_embedding import CUDA, transformers_encoder
 from measure import Report, encoder_operations, matrix_peak
 from uniwhisper.core.units import ceil_div, frame_count
 from uniwhisper.model.adapter import Adapter, AdapterConfig
-from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
-from uniwhisper.model.encoder import Recompute, WhisperEncoder
+from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig, Recompute
+from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.training.execution import carry_out

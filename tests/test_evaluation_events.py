@@ -172,5 +172,7 @@ def test_an_event_that_cannot_be_read_is_named(scenes):
     stream = io.BytesIO()
     soundfile.write(stream, tone(1, 300), SAMPLE_RATE_HZ, format="WAV")
     write_tar(scenes / "data" / "scenes" / "eval.tar", {"x": (stream.getvalue(), {"events": [{"label": "low"}]})})
+    untouched = Spectrum()
+    untouched.frames = lambda _: pytest.fail("embedded before all labels were read")
     with pytest.raises(SuiteError, match="eval/x has a label of another kind"):
-        judge(scenes, Spectrum())
+        judge(scenes, untouched)

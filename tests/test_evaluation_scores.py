@@ -11,7 +11,7 @@ from uniwhisper.evaluation.bootstrap import clip_weights, difference, interval, 
 from uniwhisper.evaluation.clips import deal_groups
 from uniwhisper.evaluation.folds import Standardiser, inner_split, make_folds
 from uniwhisper.evaluation.knn import knn_predict
-from uniwhisper.evaluation.scoring import score_task
+from uniwhisper.evaluation.scoring import score_task, summary
 
 
 def brute_force(reference, labels, query, k, temperature) -> list[float]:
@@ -257,3 +257,15 @@ def test_scores_follow_from_the_answers():
         by_seed = [np.mean([row[:20].mean(), row[20:50].mean(), row[50:].mean()]) for row in right]
         assert scores["seeds"] == pytest.approx(by_seed)
         assert scores["low"] <= scores["score"] <= scores["high"]
+
+
+def test_a_score_over_all_clips_together_is_not_the_mean_of_unequal_folds():
+    folds = make_folds(["a", "b", "b", "b"], ["a", "b"], None)
+    draws, details = np.array([0.2, 0.4]), [{}, {"chosen": 1}]
+    apart = summary(folds, [[1.0, 0.0], [0.5, 0.5]], draws, details)
+    assert (apart["score"], apart["seeds"]) == (0.5, [0.75, 0.25])
+    together = summary(folds, [[1.0, 0.0], [0.5, 0.5]], draws, details, together_S=np.array([0.6, 0.4 - 0.1]))
+    assert together["score"] == pytest.approx(0.45) and together["seeds"] == pytest.approx([0.6, 0.3])
+    assert together["seed_spread"] == pytest.approx(0.3 / math.sqrt(2))
+    # Folds are those of the folds, either way.
+    assert together["folds"] == apart["folds"] and together["folds"][1]["clips"] == 3

@@ -168,6 +168,12 @@ def test_the_markdown_shows_the_chart_beside_it(comparison_of):
     assert "](a%20%281%29.png)\n" in build(comparison, png_name="a (1).png").markdown
 
 
+def test_tasks_that_were_not_run_are_named(comparison_of):
+    assert "clotho" not in build(comparison_of(toy_result("a"))).html
+    built = build(comparison_of(toy_result("a", not_run=["clotho"]), toy_result("b", not_run=["clotho"])))
+    assert "clotho: of a kind that this protocol does not score" in built.html
+
+
 def test_everything_is_escaped(comparison_of):
     nasty = '<script>alert("x")</script>|&'
     tasks = tuple(toy_task(f"{name}{nasty}", description=nasty, notes=[nasty], domain=nasty) for name in ("one", "two"))

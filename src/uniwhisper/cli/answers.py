@@ -35,7 +35,7 @@ def answers(
     Word and character error rates of transcripts, accuracy of labels, F1 of tags; beside each the score of the most
     common answer. The first wording of each task is asked.
 
-    Needs the extras [train] and [eval].
+    Needs the extras `train` and `eval`.
     """
     import shlex
 
@@ -52,8 +52,9 @@ def answers(
     check_output(output, overwrite=overwrite, folder_with=RESULT_NAME)
     manifest = Manifest.read(data)
     place = choose_device(device)
-    described = describe_model(model)
     note(f"device: {place}")
+    trained = load_trained(model)
+    described = describe_model(model, trained)
     config = AnswersConfig(
         tasks=tuple(tasks) if tasks else None,
         folds=folds,
@@ -70,7 +71,7 @@ def answers(
     )
     with task_progress() as on_progress:
         judged = judge_answers(
-            Answerer(load_trained(model), place),
+            Answerer(trained, place),
             manifest,
             config,
             model=described,

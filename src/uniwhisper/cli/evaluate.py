@@ -45,7 +45,7 @@ def evaluate(
     import shlex
     from importlib.util import find_spec
 
-    from uniwhisper.cli.output import note, print_json, task_progress
+    from uniwhisper.cli.output import end_with_skipped, note, print_json, task_progress
     from uniwhisper.core.errors import MissingExtraError, UserError
     from uniwhisper.evaluation.suites import load_suite
 
@@ -119,11 +119,7 @@ def evaluate(
         print_json(result | {"path": str(path)})
     else:
         _print(result, path)
-    skipped = [skip for task in result["tasks"] for skip in task["clips"]["skipped"]]
-    for skip in skipped:
-        note(f"skipped: {skip['id']}: {skip['reason']}")
-    if skipped:
-        raise typer.Exit(1)
+    end_with_skipped(result)
 
 
 def _print(result: dict[str, Any], path: Path) -> None:
@@ -133,31 +129,33 @@ def _print(result: dict[str, Any], path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = {"knn": "kNN", "knn_standardised": "kNN standardised", "linear": "linear", "mlp": "MLP"}
+    from uniwhisper.evaluation.words import MEASURE_NAMES, marked, with_interval
+
     # In a file or pipe nothing is gained by folding the columns at 80 characters.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for pooling in result["poolings"]:
         table = Table("task", box=SIMPLE_HEAD, pad_edge=False, title=f"pooling: {pooling}", title_justify="left")
-        for column in (*names.values(), "most common", "clips"):
+        for column in (*MEASURE_NAMES.values(), "most common", "clips"):
             table.add_column(column, justify="right")
         for task in result["tasks"]:
             if pooling in task["scores"]:
-                cells = [_with_interval(task["scores"][pooling].get(measure)) for measure in names]
-                table.add_row(_marked(task), *cells, f"{task['most_common']:.3f}", f"{task['clips']['scored']:,}")
+                cells = [with_interval(task["scores"][pooling].get(measure)) for measure in MEASURE_NAMES]
+                table.add_row(marked(task), *cells, f"{task['most_common']:.3f}", f"{task['clips']['scored']:,}")
         table.add_section()
         for side, title in (("headline", "mean of domains"), ("in_domain", "mean of domains, in-domain*")):
             measures = result["averages"][side][pooling]
             if measures:
-                table.add_row(title, *[_with_interval(measures.get(measure)) for measure in names], "", "")
+                table.add_row(title, *[with_interval(measures.get(measure)) for measure in MEASURE_NAMES], "", "")
                 weighted = [
-                    f"{measures[measure]['clip_weighted']:.3f}" if measure in measures else "" for measure in names
+                    f"{measures[measure]['clip_weighted']:.3f}" if measure in measures else ""
+                    for measure in MEASURE_NAMES
                 ]
                 table.add_row("  weighted by clips", *weighted, "", "")
         console.print(table)
     protocol, seconds = result["protocol"], result["seconds"]
     for task in result["tasks"]:
         for measure, scores in (task["scores"].get("frames") or {}).items():
-            said = f"{_marked(task)}: {names.get(measure, 'CTC')} probe on frames {_with_interval(scores)}; "
+            said = f"{marked(task)}: {MEASURE_NAMES.get(measure, 'CTC')} probe on frames {with_interval(scores)}; "
             if "wer" in scores:
                 said += f"word error rate {scores['wer']:.3f}, character error rate {scores['cer']:.3f}; "
             print(f"{said}{task['clips']['scored']:,} clips")
@@ -171,18 +169,6 @@ def _print(result: dict[str, Any], path: Path) -> None:
         for remark in task["notes"]:
             print(f"{task['name']}: {remark}")
     print(path)
-
-
-def _marked(task: dict[str, Any]) -> str:
-    return f"{'~ ' if task['variant_of'] else ''}{task['name']}{'*' if task['in_domain'] else ''}"
-
-
-def _with_interval(score: dict[str, Any] | None) -> str:
-    if score is None:
-        return ""
-    if score["low"] is None:
-        return f"{score['score']:.3f}"
-    return f"{score['score']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 def _list(data: Path | None, *, as_json: bool) -> None:

@@ -130,7 +130,7 @@ def _examine(
     import shlex
     from importlib.util import find_spec
 
-    from uniwhisper.cli.output import note, print_json, task_progress
+    from uniwhisper.cli.output import end_with_skipped, note, print_json, task_progress
     from uniwhisper.core.errors import MissingExtraError, UserError
     from uniwhisper.core.files import check_output
     from uniwhisper.evaluation.cache import VectorCache, default_cache
@@ -193,11 +193,7 @@ def _examine(
         print_json(result | {"path": str(paths[0])})
     else:
         _print(result, paths)
-    skipped = [skip for task in result["tasks"] for skip in task["clips"]["skipped"]]
-    for skip in skipped:
-        note(f"skipped: {skip['id']}: {skip['reason']}")
-    if skipped:
-        raise typer.Exit(1)
+    end_with_skipped(result)
 
 
 def _print(result: dict[str, Any], paths: tuple[Path, ...]) -> None:
@@ -207,7 +203,8 @@ def _print(result: dict[str, Any], paths: tuple[Path, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from uniwhisper.evaluation.examine.tables import MEASURE_NAMES, remarks, table
+    from uniwhisper.evaluation.examine.tables import remarks, table
+    from uniwhisper.evaluation.words import MEASURE_NAMES
 
     # In a file or pipe nothing is gained by folding the columns.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 400)

@@ -121,6 +121,17 @@ def task_progress() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
+def end_with_skipped(result: Mapping[str, Any]) -> None:
+    """Name the clips that a result of tasks could not use; the exit status is then 1."""
+    import typer
+
+    skipped = [skip for task in result["tasks"] for skip in task["clips"]["skipped"]]
+    for skip in skipped:
+        note(f"skipped: {skip['id']}: {skip['reason']}")
+    if skipped:
+        raise typer.Exit(1)
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: `4.2 s`, `3:05 min`, `1:02:05 h`."""
     if round(seconds, 1) < 60:

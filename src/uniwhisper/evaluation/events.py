@@ -16,14 +16,14 @@ import torch
 
 from uniwhisper.evaluation import bootstrap
 from uniwhisper.evaluation.averages import FRAMES
-from uniwhisper.evaluation.clips import TaskClips
+from uniwhisper.evaluation.clips import Clip, TaskClips
 from uniwhisper.evaluation.folds import Fold, inner_split, make_folds
 from uniwhisper.evaluation.frame_probe import BATCH_RUNS, RUN_FRAMES, steps_per_epoch, train_frames
 from uniwhisper.evaluation.kept import ScoredTask
 from uniwhisper.evaluation.metrics import f1_of_counts
 from uniwhisper.evaluation.pooling import measured_hop_seconds
 from uniwhisper.evaluation.probe import Setting
-from uniwhisper.evaluation.scoring import PROBE_MEASURES, bootstrap_seed
+from uniwhisper.evaluation.scoring import PROBE_MEASURES, bootstrap_seed, rows_of, summary
 from uniwhisper.evaluation.selection import GRID, HIDDEN_UNITS, INNER_SEED, INNER_SHARE, LADDER, SEEDS
 from uniwhisper.evaluation.spans import (
     Span,
@@ -107,9 +107,9 @@ def score_events(
         SuiteError: an event of a clip cannot be read.
     """
     clips = [found.clips[index] for index in pooled.indices]
-    spans = [_spans(found, clip.id, clip.fields) for clip in clips]
+    spans = [spans_of(found, clip) for clip in clips]
     folds = make_folds([clip.fold for clip in clips], found.task.folds.scored, found.task.folds.reference)
-    split_by = [clip.group if found.task.inner == "group" else clip.id for clip in clips]
+    split_by = [found.task.split_of(clip.id, clip.group) for clip in clips]
     scored = np.concatenate([fold.scored for fold in folds])
     answered: dict[str, list[np.ndarray]] = {measure: [] for measure in PROBE_MEASURES}
     details: dict[str, list[dict[str, Any]]] = {measure: [] for measure in PROBE_MEASURES}
@@ -140,7 +140,9 @@ def score_events(
         draws[measure] = bootstrap.f1_draws(
             counts_SQC3, weights_RQ, average=task.average, seed=bootstrap_seed(seed, found.task.name)
         )
-        scores[measure] = _summary(folds, counts_SQC3, task.average, draws[measure], details[measure])
+        each_FS = [_f1_S(counts_SQC3[:, rows], task.average).tolist() for rows in rows_of(folds)]
+        together_S = _f1_S(counts_SQC3, task.average)
+        scores[measure] = summary(folds, each_FS, draws[measure], details[measure], together_S=together_S)
         arrays[f"{FRAMES}/{measure}_counts"] = counts_SQC3
         result["notes"] += _remarks(measure, folds, details[measure])
     result["classes"] = len(task.classes)
@@ -160,12 +162,17 @@ def average_of(metric: str) -> str:
     return metric.removeprefix("segment_f1_")
 
 
-def _spans(found: TaskClips, clip_id: str, fields: Any) -> list[Span]:
+def spans_of(found: TaskClips, clip: Clip) -> list[Span]:
+    """What goes on when in a clip of the task.
+
+    Raises:
+        SuiteError: an event cannot be read.
+    """
     try:
-        return read_spans(fields[found.task.label.field])
+        return read_spans(clip.fields[found.task.label.field])
     except (ValueError, TypeError) as error:
         raise SuiteError(
-            f"task {found.task.name}: clip {clip_id} has a label of another kind",
+            f"task {found.task.name}: clip {clip.id} has a label of another kind",
             expected=f"in {found.task.label.field!r} events with label, onset and offset, or note, start and end",
             got=str(error),
             fix="mend the clip's JSON",
@@ -252,29 +259,8 @@ def _choice(
     }
 
 
-def _summary(
-    folds: Sequence[Fold], counts_SQC3: np.ndarray, average: str, draws: np.ndarray, details: list[dict[str, Any]]
-) -> dict[str, Any]:
-    low, high = bootstrap.interval(draws)
-    scores_S = np.array([f1_of_counts(counts_QC3.sum(axis=0), average=average) for counts_QC3 in counts_SQC3])
-    ends = np.cumsum([len(fold.scored) for fold in folds])
-    by_fold = []
-    for fold, end, detail in zip(folds, ends, details, strict=True):
-        part = counts_SQC3[:, end - len(fold.scored) : end].sum(axis=1)
-        each = [f1_of_counts(counts_C3, average=average) for counts_C3 in part]
-        by_fold.append(
-            {"fold": fold.name, "score": float(np.mean(each)), "clips": len(fold.scored), "seeds": each} | detail
-        )
-    fold_scores = [fold["score"] for fold in by_fold]
-    return {
-        "score": float(scores_S.mean()),
-        "low": low,
-        "high": high,
-        "spread": float(np.std(fold_scores, ddof=1)) if len(folds) > 1 else None,
-        "seeds": scores_S.tolist(),
-        "seed_spread": float(scores_S.std(ddof=1)),
-        "folds": by_fold,
-    }
+def _f1_S(counts_SQC3: np.ndarray, average: str) -> np.ndarray:
+    return np.array([f1_of_counts(counts_QC3.sum(axis=0), average=average) for counts_QC3 in counts_SQC3])
 
 
 def _remarks(measure: str, folds: Sequence[Fold], details: list[dict[str, Any]]) -> list[str]:

@@ -1,6 +1,7 @@
 """Scores of finished tasks, kept so that an interrupted judgement goes on where it stopped with the same numbers."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,16 @@ class Kept:
             temporary.open("wb") as file,
         ):
             np.savez_compressed(file, **arrays)
+
+
+def kept_or(kept: Kept | None, key: str, make: Callable[[], ScoredTask]) -> ScoredTask:
+    """What is kept under `key`; else what `make` gives, which is then kept. None keeps nothing."""
+    done = kept.load(key) if kept else None
+    if done is None:
+        done = make()
+        if kept:
+            kept.save(key, done)
+    return done
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

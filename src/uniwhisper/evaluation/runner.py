@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,8 +17,8 @@ from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.check import EncoderCheck
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
-from uniwhisper.evaluation.events import score_events
-from uniwhisper.evaluation.kept import Kept, ScoredTask
+from uniwhisper.evaluation.events import score_events, spans_of
+from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
 from uniwhisper.evaluation.pooling import gives_frames, measured_hop_seconds
 from uniwhisper.evaluation.protocol import protocol_of
 from uniwhisper.evaluation.scoring import MEASURES, TaskScores, score_task
@@ -80,6 +81,10 @@ def evaluate(
     if check:
         check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]
+    for task_clips in found:
+        if task_clips.task.kind == "frame":
+            for clip in task_clips.clips:
+                spans_of(task_clips, clip)
     vectors = Vectors(judged.encoder, cache)
     scored: list[ScoredTask] = []
     frames, seconds = [], []
@@ -91,12 +96,7 @@ def evaluate(
         frames.append(pooled.frames)
         seconds.append(pooled.seconds)
         key = _key(suite, task_clips, pooled, vectors.identity, seed)
-        done = kept.load(key) if kept else None
-        if done is None:
-            done = _scored(judged.encoder, task_clips, pooled, seed, device)
-            if kept:
-                kept.save(key, done)
-        scored.append(done)
+        scored.append(kept_or(kept, key, partial(_scored, judged.encoder, task_clips, pooled, seed, device)))
     result = {
         "format": "uniwhisper-result",
         "format_version": 2,
@@ -162,21 +162,7 @@ def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, devi
             return _without_scores(found, pooled)
         score, result = _ON_FRAMES[found.task.kind], task_result(found, pooled, 0.0)
         return score(encoder, found, pooled, seed=seed, device=device, result=result)
-    used = [found.clips[index] for index in pooled.indices]
-    scores = score_task(
-        found.task.name,
-        pooled.vectors,
-        targets_of(found, pooled),
-        [clip.fold for clip in used],
-        [clip.group for clip in used],
-        found.task.folds.scored,
-        metric=found.task.metric,
-        classes=len(found.classes),
-        split_by=[clip.group if found.task.inner == "group" else clip.id for clip in used],
-        reference=found.task.folds.reference,
-        seed=seed,
-        device=device,
-    )
+    scores = score_task(vectors=pooled.vectors, **of_clips(found, pooled), seed=seed, device=device)
     result = task_result(found, pooled, scores.most_common)
     result["clips"]["scored"] = len(scores.scored)
     result["scores"] = scores.scores
@@ -191,7 +177,23 @@ def _without_scores(found: TaskClips, pooled: ClipVectors) -> ScoredTask:
     return ScoredTask(result, {}, {})
 
 
-def targets_of(found: TaskClips, pooled: ClipVectors) -> np.ndarray:
+def of_clips(found: TaskClips, pooled: ClipVectors) -> dict[str, Any]:
+    """Arguments of `score_task` (and of what scores like it) that a task and its used clips decide."""
+    used = [found.clips[index] for index in pooled.indices]
+    return {
+        "name": found.task.name,
+        "targets": _targets(found, pooled),
+        "fold_of_clip": [clip.fold for clip in used],
+        "group_of_clip": [clip.group for clip in used],
+        "scored": found.task.folds.scored,
+        "metric": found.task.metric,
+        "classes": len(found.classes),
+        "split_by": [found.task.split_of(clip.id, clip.group) for clip in used],
+        "reference": found.task.folds.reference,
+    }
+
+
+def _targets(found: TaskClips, pooled: ClipVectors) -> np.ndarray:
     index_of = {label: index for index, label in enumerate(found.classes)}
     labels = [found.clips[index].label for index in pooled.indices]
     separator = found.task.label.separator
@@ -252,7 +254,7 @@ def task_result(found: TaskClips, pooled: ClipVectors, most_common: float) -> di
 
 def _clip_arrays(found: TaskClips, pooled: ClipVectors, scores: TaskScores) -> dict[str, np.ndarray]:
     scored = [found.clips[pooled.indices[row]] for row in scores.scored]
-    targets = targets_of(found, pooled)[scores.scored]
+    targets = _targets(found, pooled)[scores.scored]
     return {
         "id": np.array([clip.id for clip in scored]),
         "fold": np.array([clip.fold for clip in scored]),

@@ -73,7 +73,7 @@ def score_task(
     """
     folds = make_folds(fold_of_clip, scored, reference)
     scored_N = np.concatenate([fold.scored for fold in folds])
-    rows = _rows(folds)
+    rows = rows_of(folds)
     several = targets.ndim == 2
     strata_N = targets.argmax(axis=1) if several else targets
     result = TaskScores({}, 0.0 if several else _most_common(targets, folds), scored_N, {}, {}, [])
@@ -158,14 +158,26 @@ def answer(
 
 
 def summary(
-    folds: Sequence[Fold], each_FS: list[list[float]], draws: np.ndarray | None, details: list[dict[str, Any]]
+    folds: Sequence[Fold],
+    each_FS: list[list[float]],
+    draws: np.ndarray | None,
+    details: list[dict[str, Any]],
+    *,
+    together_S: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Scores per fold and seed as JSON: means, sample deviations (None for one), interval of `draws` (None without)."""
+    """Scores per fold and seed as JSON: means, sample deviations (None for one), interval of `draws` (None without).
+
+    Args:
+        each_FS: score of each fold and seed.
+        draws: resampled scores, float64.
+        details: JSON of each fold, beside its score.
+        together_S: float, score of each seed over all folds' clips together; None: the mean of the folds'.
+    """
     scores_FS = np.array(each_FS)
-    by_fold, by_seed = scores_FS.mean(axis=1), scores_FS.mean(axis=0)
+    by_fold, by_seed = scores_FS.mean(axis=1), scores_FS.mean(axis=0) if together_S is None else together_S
     low, high = bootstrap.interval(draws) if draws is not None else (None, None)
     return {
-        "score": float(scores_FS.mean()),
+        "score": float(by_seed.mean()),
         "low": low,
         "high": high,
         "spread": float(by_fold.std(ddof=1)) if len(by_fold) > 1 else None,
@@ -178,7 +190,8 @@ def summary(
     }
 
 
-def _rows(folds: Sequence[Fold]) -> list[slice]:
+def rows_of(folds: Sequence[Fold]) -> list[slice]:
+    """Where each fold's clips stand when the scored clips of all folds stand one after the other."""
     ends = np.cumsum([len(fold.scored) for fold in folds]).tolist()
     return [slice(end - len(fold.scored), end) for end, fold in zip(ends, folds, strict=True)]
 

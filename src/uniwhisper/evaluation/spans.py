@@ -63,7 +63,9 @@ def segment_count(seconds: float, segment_seconds: float) -> int:
     return max(1, math.ceil(seconds / segment_seconds - _TOLERANCE))
 
 
-def segment_targets(spans: Sequence[Span], classes: Sequence[str], *, segments: int, segment_seconds: float):
+def segment_targets(
+    spans: Sequence[Span], classes: Sequence[str], *, segments: int, segment_seconds: float
+) -> np.ndarray:
     """Uint8 (segments, C): 1 where a span of the class overlaps the segment."""
     target_SC = np.zeros((segments, len(classes)), dtype=np.uint8)
     for span in spans:

@@ -15,7 +15,7 @@ from uniwhisper.evaluation.clips import TaskClips
 from uniwhisper.evaluation.ctc import BATCH_CLIPS, Alphabet, train_ctc
 from uniwhisper.evaluation.folds import Fold, inner_split, make_folds
 from uniwhisper.evaluation.kept import ScoredTask
-from uniwhisper.evaluation.scoring import bootstrap_seed
+from uniwhisper.evaluation.scoring import bootstrap_seed, rows_of, summary
 from uniwhisper.evaluation.selection import INNER_SEED, INNER_SHARE, SEEDS
 from uniwhisper.evaluation.spool import Frames, spool
 from uniwhisper.evaluation.vectors import ClipVectors
@@ -50,7 +50,7 @@ def score_speech(
     clips = [found.clips[index] for index in pooled.indices]
     texts = [clip.label.lower() for clip in clips]
     folds = make_folds([clip.fold for clip in clips], found.task.folds.scored, found.task.folds.reference)
-    split_by = [clip.group if found.task.inner == "group" else clip.id for clip in clips]
+    split_by = [found.task.split_of(clip.id, clip.group) for clip in clips]
     with tempfile.TemporaryDirectory(prefix="uniwhisper-frames-") as folder:
         frames = spool(encoder, [clip.source.audio() for clip in clips], pooled.frames, Path(folder) / "frames")
         answered, details = [], []
@@ -145,30 +145,14 @@ def _summary(
 ) -> tuple[dict[str, Any], np.ndarray]:
     weights_RQ = bootstrap.clip_weights(groups, seed=bootstrap_seed(seed, name))
     draws = bootstrap.rate_draws(errors_SQ, words_Q, weights_RQ, seed=bootstrap_seed(seed, name))
-    low, high = bootstrap.interval(draws)
     rates_S = errors_SQ.sum(axis=1) / words_Q.sum()
-    ends = np.cumsum([len(fold.scored) for fold in folds])
-    by_fold = []
-    for fold, end, detail in zip(folds, ends, details, strict=True):
-        part = slice(end - len(fold.scored), end)
-        each = np.maximum(0, 1 - errors_SQ[:, part].sum(axis=1) / words_Q[part].sum())
-        by_fold.append(
-            {"fold": fold.name, "score": float(each.mean()), "clips": len(fold.scored), "seeds": each.tolist()} | detail
-        )
-    scores_S = np.maximum(0, 1 - rates_S)
-    fold_scores = [fold["score"] for fold in by_fold]
-    summary = {
-        "score": float(scores_S.mean()),
-        "low": low,
-        "high": high,
-        "spread": float(np.std(fold_scores, ddof=1)) if len(folds) > 1 else None,
-        "seeds": scores_S.tolist(),
-        "seed_spread": float(scores_S.std(ddof=1)),
-        "wer": float(rates_S.mean()),
-        "cer": float(np.mean([character_error_rate(references, each) for each in hypotheses])),
-        "folds": by_fold,
-    }
-    return summary, draws
+    each_FS = [
+        np.maximum(0, 1 - errors_SQ[:, rows].sum(axis=1) / words_Q[rows].sum()).tolist() for rows in rows_of(folds)
+    ]
+    scores = summary(folds, each_FS, draws, details, together_S=np.maximum(0, 1 - rates_S))
+    scores["wer"] = float(rates_S.mean())
+    scores["cer"] = float(np.mean([character_error_rate(references, each) for each in hypotheses]))
+    return scores, draws
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

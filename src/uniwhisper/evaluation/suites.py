@@ -81,6 +81,10 @@ class Task:
     expected_classes: int | None
     xares: XaresSettings | None
 
+    def split_of(self, clip_id: str, group: str) -> str:
+        """What a clip must not share with one on the other side of an inner split."""
+        return group if self.inner == "group" else clip_id
+
     @property
     def synthetic(self) -> bool:
         return isinstance(self.audio, Mixtures)

@@ -5,10 +5,14 @@ Source of the sizes: Whisper (Radford et al., 2022, table 1) and, for the two la
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from uniwhisper.core.errors import WeightsError
 from uniwhisper.core.units import WINDOW_FRAMES
+
+Recompute = Literal["mlp", "layers"]
+"""What training does not keep for its backward pass but computes again there: what follows each attention, or all of
+each block but its input."""
 
 
 @dataclass(frozen=True, kw_only=True)

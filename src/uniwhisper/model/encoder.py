@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +19,11 @@ from torch.utils.checkpoint import checkpoint
 
 from uniwhisper.core.units import FRAME_MELS
 from uniwhisper.model.attention import attend
-from uniwhisper.model.config import EncoderConfig
+from uniwhisper.model.config import EncoderConfig, Recompute
 from uniwhisper.model.packing import MelSlots, Packing, to_device
 
 INIT_STD = 0.02  # of linear layers, as GPT-2 and most encoders since
 STEM_GAIN = 3.0  # of the second convolution over Kaiming's scale
-
-Recompute = Literal["mlp", "layers"]
-"""What training does not keep for its backward pass but computes again there: what follows each attention, or all of
-each block but its input."""
 
 
 def sinusoids(length: int, width: int) -> Tensor:

@@ -93,6 +93,8 @@ class Result:
     averages: dict[str, dict[str, dict[str, Average]]]
     """`headline` and `in_domain`, by pooling and measure."""
     tasks: tuple[TaskResult, ...]
+    not_run: tuple[str, ...]
+    """Tasks of the suite that the protocol does not score."""
     clips_file: dict[str, str]
     """Name and SHA-256 of the file with the answer for every clip."""
 
@@ -160,6 +162,7 @@ def _result(file: Path, content: dict[str, Any]) -> Result:
         measures=tuple(map(str, content["measures"])),
         averages=averages,
         tasks=tasks,
+        not_run=tuple(map(str, content.get("not_run", ()))),  # results of before had every task of their suite
         clips_file={key: str(content["clips_file"][key]) for key in ("name", "sha256")},
     )
 

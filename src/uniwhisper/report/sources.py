@@ -49,6 +49,8 @@ def protocol(page: Page, comparison: Comparison) -> None:
     facts = {name_of(name).replace("_", " "): plain(value) for name, value in first.protocol.items()}
     facts["suite"] = f"{first.suite['name']}, {first.suite['hash'][:12]}"
     facts["seeds"] = ", ".join(f"{name.replace('_', ' ')} {seed}" for name, seed in first.seeds.items())
+    if first.not_run:
+        facts["not run"] = f"{', '.join(first.not_run)}: of a kind that this protocol does not score"
     page.facts(facts)
 
 

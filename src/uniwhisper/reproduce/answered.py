@@ -10,9 +10,10 @@ import torch
 from uniwhisper.asking.answerer import Answerer
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.evaluation.answers.files import PAGE_NAME, RESULT_NAME, write_answers
-from uniwhisper.evaluation.answers.page import MEASURES, with_interval
+from uniwhisper.evaluation.answers.page import MEASURES
 from uniwhisper.evaluation.answers.run import AnswersConfig, judge_answers
 from uniwhisper.evaluation.answers.source import describe_model
+from uniwhisper.evaluation.words import with_interval
 from uniwhisper.model.trained import load_trained
 
 ROW = "U"
@@ -34,8 +35,9 @@ def answer_row(
     """
     config = AnswersConfig(folds=folds, most_clips=MOST_CLIPS)
     command = f"uniwhisper answers --model MODEL --data DIR --folds {folds} --clips {MOST_CLIPS} -o DIR"
-    described = describe_model(model) | {"name": name, "training_seed": seed}
-    judged = judge_answers(Answerer(load_trained(model), device), manifest, config, model=described, command=command)
+    trained = load_trained(model)
+    described = describe_model(model, trained) | {"name": name, "training_seed": seed}
+    judged = judge_answers(Answerer(trained, device), manifest, config, model=described, command=command)
     written = write_answers(folder / FOLDER_NAME, judged, overwrite=True)
     return sorted(written.parent.iterdir())
 

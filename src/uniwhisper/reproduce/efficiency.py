@@ -12,6 +12,7 @@ import numpy as np
 
 from uniwhisper.core.files import atomic_output
 from uniwhisper.evaluation.compare import Opened
+from uniwhisper.evaluation.words import MEASURE_NAMES, with_interval
 from uniwhisper.reproduce.chain import Done, Job
 from uniwhisper.reproduce.differences import MEASURES, level
 
@@ -110,7 +111,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
             panel.set_xlim(0, 1.12 * panel.get_xlim()[1])
             panel.grid(alpha=0.2)
             panel.spines[["top", "right"]].set_visible(False)
-        axes[line][0].set_ylabel({"mlp": "MLP", "knn": "kNN"}[measure])
+        axes[line][0].set_ylabel(MEASURE_NAMES[measure])
     axes[1][0].set_xlabel("trained parameters, millions")
     axes[1][1].set_xlabel("device minutes")
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -131,5 +132,4 @@ def _written(path: Path) -> dict[str, Any]:
 
 def score(row: Mapping[str, Any], measure: str) -> str:
     """`0.500 [0.400, 0.600]`."""
-    found = row["scores"][measure]
-    return "–" if found is None else f"{found['score']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    return with_interval(row["scores"][measure], absent="–")

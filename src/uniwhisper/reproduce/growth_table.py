@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uniwhisper.evaluation.words import MEASURE_NAMES
 from uniwhisper.reproduce.chain import Job
 from uniwhisper.reproduce.growth import FARTHEST, SHARES, growth
 
@@ -55,8 +56,7 @@ def markdown(curves: Sequence[Mapping[str, Any]]) -> list[str]:
     """The table, line by line; nothing without a curve."""
     if not curves:
         return []
-    names = {"mlp": "MLP", "knn": "kNN"}
-    columns = [f"{names[one['measure']]} {what}" for one in curves for what in ("measured", "fitted")]
+    columns = [f"{MEASURE_NAMES[one['measure']]} {what}" for one in curves for what in ("measured", "fitted")]
     lines = [
         "",
         "Gain over S against training clips: `gain = ceiling - lost × share ** -rate`, fitted to "
@@ -75,7 +75,7 @@ def markdown(curves: Sequence[Mapping[str, Any]]) -> list[str]:
             cells += [measured, f"{at['gain']:+.3f}{spread}"]
         lines.append(f"| {' | '.join(cells)} |")
     fits = (
-        f"{names[one['measure']]} {one['curve']['ceiling']:.3f} - {one['curve']['lost']:.3f} × share ** "
+        f"{MEASURE_NAMES[one['measure']]} {one['curve']['ceiling']:.3f} - {one['curve']['lost']:.3f} × share ** "
         f"-{one['curve']['rate']:.2f}, seeds {', '.join(map(str, one['seeds']))}"
         for one in curves
     )

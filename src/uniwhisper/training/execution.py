@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from uniwhisper.core.errors import RecipeError
-from uniwhisper.model.encoder import Recompute, WhisperEncoder
+from uniwhisper.model.config import Recompute
+from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.language_model import FrozenLanguageModel
 
 

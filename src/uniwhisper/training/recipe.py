@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
 from uniwhisper.data.config import DataConfig
-from uniwhisper.model.encoder import Recompute
+from uniwhisper.model.config import Recompute
 
 WITHOUT_EFFECT_ON_RESULT = {
     "log_every_steps",
@@ -130,7 +130,7 @@ class LoopConfig:
     """Loader processes; 0: load in the training process; None: one per CPU core beyond the first, at most 12."""
     compiled: bool = False
     """Compile encoder and language model: minutes at the start, then faster steps. For long runs on a GPU; needs a C++
-    compiler, which is looked for before anything is loaded."""
+    compiler, which is looked for before anything is written."""
     recompute: Recompute | None = None
     """Activations of the encoder that are computed again in the backward pass instead of kept: `mlp`, all that follows
     each block's attention; `layers`, all but each block's input, at a third more arithmetic. None keeps all: for when

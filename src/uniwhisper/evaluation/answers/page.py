@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from uniwhisper.evaluation.words import with_interval
+
 COLUMNS = ("task", "measure", "answers", "most common", "options ranked", "unreadable", "clips")
 MEASURES = {
     "accuracy": "accuracy",
@@ -83,11 +85,6 @@ def table(result: dict[str, Any]) -> list[str]:
     """The table in Markdown, line by line."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|"]
     return lines + [f"| {' | '.join(row)} |" for row in rows(result)]
-
-
-def with_interval(score: dict[str, float]) -> str:
-    """`0.500 [0.400, 0.600]`."""
-    return f"{score['score']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 def _clips(clips: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ one label is asked for; in a list it counts as a wrong one. Free text is compare
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ from uniwhisper.core.errors import AnswerError
 from uniwhisper.data.answer_formats import Event, Value, parse_answer
 from uniwhisper.data.held_out import HeldOutTask
 from uniwhisper.data.tasks import Task
-from uniwhisper.evaluation.bootstrap import interval
+from uniwhisper.evaluation.bootstrap import f1_draws, interval
+from uniwhisper.evaluation.metrics import f1_of_counts
 from uniwhisper.evaluation.speech import character_errors, word_errors
 
 _WRITTEN_DOWN = "transcription"
@@ -140,13 +141,9 @@ def _f1(
     for array_QC, sets in ((truth_QC, truth), (found_QC, found)):
         for clip, names in enumerate(sets):
             array_QC[clip, [place[name] for name in names]] = 1
-    rows_RQ = np.concatenate([np.ones((1, len(truth))), weights_RQ.astype(np.float64)])
-    # 2 tp / (2 tp + fp + fn): the lower side is what the two sets hold together.
-    both_RC, sum_RC = rows_RQ @ (2 * truth_QC * found_QC), rows_RQ @ (truth_QC + found_QC)
-    named_RC = rows_RQ @ truth_QC > 0
-    by_label_RC = both_RC / np.maximum(sum_RC, 1e-9)
-    scores: dict[str, Callable[[], np.ndarray]] = {
-        "f1": lambda: both_RC.sum(axis=1) / np.maximum(sum_RC.sum(axis=1), 1e-9),
-        "f1_macro": lambda: (by_label_RC * named_RC).sum(axis=1) / np.maximum(named_RC.sum(axis=1), 1),
-    }
-    return {name: Measured(float((drawn := score())[0]), *interval(drawn[1:])) for name, score in scores.items()}
+    counts_QC3 = np.stack([truth_QC * found_QC, found_QC * (1 - truth_QC), truth_QC * (1 - found_QC)], axis=2)
+    measures = {}
+    for name, average in (("f1", "micro"), ("f1_macro", "macro")):
+        drawn_R = f1_draws(counts_QC3[None], weights_RQ, average=average, seed=0)  # one seed: nothing is drawn of it
+        measures[name] = Measured(f1_of_counts(counts_QC3.sum(axis=0), average=average), *interval(drawn_R))
+    return measures

@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from uniwhisper.evaluation.trained_on import corpora_of
-from uniwhisper.model.weights import load_encoder, packaged_default
+from uniwhisper.model.uniwhisper import UniWhisper
+from uniwhisper.model.weights import encoder_identity, packaged_default
 
 
-def describe_model(source: str | Path | None) -> dict[str, Any]:
+def describe_model(source: str | Path | None, model: UniWhisper) -> dict[str, Any]:
     """Name (`default`, or the folder's), weights (identity of the encoder's) and corpora it says it was trained on.
 
-    Raises:
-        WeightsError: there is no encoder.
+    Args:
+        source: what `model` was loaded from.
     """
     packaged = source in (None, "default")
     folder = packaged_default() if packaged else Path(str(source))
     return {
         "name": "default" if packaged else folder.name,
-        "weights": load_encoder(folder).identity,
+        "weights": encoder_identity(model.encoder),
         "trained_on": corpora_of(folder),
     }

@@ -1,6 +1,7 @@
 """Where in the encoder it lies: every layer scored as `evaluate` scores the last, from one pass over the audio."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,9 +17,9 @@ from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.examine.every_layer import every_layer
 from uniwhisper.evaluation.examine.subject import differences, head, subject
-from uniwhisper.evaluation.kept import Kept, ScoredTask
+from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
 from uniwhisper.evaluation.pooling import FRAME_POOLINGS
-from uniwhisper.evaluation.runner import Progress, check_folds, targets_of, task_result
+from uniwhisper.evaluation.runner import Progress, check_folds, of_clips, task_result
 from uniwhisper.evaluation.scoring import score_task
 from uniwhisper.evaluation.suites import Suite
 from uniwhisper.evaluation.trained_on import checked_against
@@ -81,12 +82,8 @@ def examine_layers(
                 "seed": seed,
             }
         )
-        done = kept.load(key) if kept else None
-        if done is None:
-            done = _scored(task_clips, pooled, layers.split(pooled.vectors[POOLING]), measures, seed, device)
-            if kept:
-                kept.save(key, done)
-        scored.append(done)
+        make = partial(_scored, task_clips, pooled, layers.split(pooled.vectors[POOLING]), measures, seed, device)
+        scored.append(kept_or(kept, key, make))
     about = head(
         "layers", judged, suite, examined,
         measures=measures, model_folder=model_folder, check=check, seed=seed, command=command,
@@ -113,22 +110,7 @@ def _scored(
     device: torch.device | str,
 ) -> ScoredTask:
     check_folds(found, pooled)
-    used = [found.clips[index] for index in pooled.indices]
-    scores = score_task(
-        found.task.name,
-        vectors,
-        targets_of(found, pooled),
-        [clip.fold for clip in used],
-        [clip.group for clip in used],
-        found.task.folds.scored,
-        metric=found.task.metric,
-        classes=len(found.classes),
-        split_by=[clip.group if found.task.inner == "group" else clip.id for clip in used],
-        reference=found.task.folds.reference,
-        measures=measures,
-        seed=seed,
-        device=device,
-    )
+    scores = score_task(vectors=vectors, **of_clips(found, pooled), measures=measures, seed=seed, device=device)
     result = task_result(found, pooled, scores.most_common)
     result["clips"]["scored"] = len(scores.scored)
     result["scores"] = scores.scores

@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from uniwhisper.core.errors import MissingExtraError
-from uniwhisper.evaluation.examine.tables import MEAN, MEASURE_NAMES, columns_of
+from uniwhisper.evaluation.examine.tables import MEAN, columns_of
+from uniwhisper.evaluation.words import MEASURE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

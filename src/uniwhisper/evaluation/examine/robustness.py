@@ -7,6 +7,7 @@ training fold, stays as recorded: the situation of somebody who labelled good re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,8 +25,8 @@ from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.examine.alter import DEFAULT, Altered, Condition, affects
 from uniwhisper.evaluation.examine.altered_scores import CLEAN, cosine_between_clips, cosines, score_altered
 from uniwhisper.evaluation.examine.subject import differences, head, subject
-from uniwhisper.evaluation.kept import Kept, ScoredTask
-from uniwhisper.evaluation.runner import Progress, check_folds, targets_of, task_result
+from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
+from uniwhisper.evaluation.runner import Progress, check_folds, of_clips, task_result
 from uniwhisper.evaluation.suites import Suite, SuiteError
 from uniwhisper.evaluation.trained_on import checked_against
 from uniwhisper.evaluation.vectors import ClipVectors, Skipped, Vectors
@@ -97,12 +98,8 @@ def examine_robustness(
                 "seed": seed,
             }
         )
-        done = kept.load(key) if kept else None
-        if done is None:
-            done = _scored(task_clips, clean, asked, altered, skipped, conditions, measures, seed, device)
-            if kept:
-                kept.save(key, done)
-        scored.append(done)
+        make = partial(_scored, task_clips, clean, asked, altered, skipped, conditions, measures, seed, device)
+        scored.append(kept_or(kept, key, make))
     about = head(
         "robustness", judged, suite, examined,
         measures=measures, model_folder=model_folder, check=check, seed=seed, command=command,
@@ -194,18 +191,10 @@ def _scored(
     used = [found.clips[index] for index in clean.indices]
     clean_ND = clean.vectors["clean"]
     scores = score_altered(
-        found.task.name,
-        clean_ND,
-        altered,
-        asked,
-        targets_of(found, clean),
-        [clip.fold for clip in used],
-        [clip.group for clip in used],
-        found.task.folds.scored,
-        metric=found.task.metric,
-        classes=len(found.classes),
-        split_by=[clip.group if found.task.inner == "group" else clip.id for clip in used],
-        reference=found.task.folds.reference,
+        clean_ND=clean_ND,
+        altered=altered,
+        asked=asked,
+        **of_clips(found, clean),
         measures=measures,
         seed=seed,
         device=device,
@@ -215,7 +204,9 @@ def _scored(
     result["scores"] = scores.scores
     result["cosine"] = {name: _spread(cosines(altered[name], clean_ND[asked])) for name in altered}
     result["cosine_between_clips"] = cosine_between_clips(clean_ND[asked])
-    peaks = [float(np.abs(read(used[row].source.audio())).max()) for row in asked]
+    # Every clip decoded once more, for the only conditions that ask how loud it is.
+    louder = any(condition.kind == "gain" for condition in conditions)
+    peaks = [float(np.abs(read(used[row].source.audio())).max()) for row in asked] if louder else []
     result["altered"] = {c.name: affects(c, clean.seconds[asked].tolist(), peaks) for c in conditions}
     least, median, most = np.quantile(clean.seconds[asked], [0, 0.5, 1]).tolist()
     result["seconds"] = {"least": least, "median": median, "most": most}

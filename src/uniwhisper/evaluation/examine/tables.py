@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-MEASURE_NAMES = {"knn": "kNN", "knn_standardised": "kNN standardised", "linear": "linear", "mlp": "MLP"}
+from uniwhisper.evaluation.words import MEASURE_NAMES, marked, with_interval
+
 MEAN = "mean of domains"
 
 
@@ -23,7 +24,7 @@ def table(result: dict[str, Any], measure: str) -> list[list[str]]:
     robustness = result["format"] == "uniwhisper-robustness"
     first = "condition" if robustness else "layer"
     against = result["differences"]["against"]
-    header = [first, *(_marked(task) for task in tasks), MEAN, f"minus {against}"]
+    header = [first, *(marked(task) for task in tasks), MEAN, f"minus {against}"]
     rows = [[*header, "cosine to clean", "clips"] if robustness else header]
     for name, title in columns_of(result):
         row = [title, *(with_interval(task["scores"].get(name, {}).get(measure)) for task in tasks)]
@@ -85,21 +86,9 @@ def _three(task: dict[str, Any]) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
-def with_interval(score: dict[str, Any] | None) -> str:
-    """`0.512 [0.480, 0.541]`; without brackets where there is no interval, empty without a score."""
-    if score is None:
-        return ""
-    between = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
-    return f"{score['score']:.3f}{between}"
-
-
 def _signed(difference: dict[str, Any]) -> str:
     between = "" if difference["low"] is None else f" [{difference['low']:+.3f}, {difference['high']:+.3f}]"
     return f"{difference['value']:+.3f}{between}"
-
-
-def _marked(task: dict[str, Any]) -> str:
-    return f"{'~ ' if task['variant_of'] else ''}{task['name']}{'*' if task['in_domain'] else ''}"
 
 
 def _cosine(tasks: Sequence[dict[str, Any]], name: str) -> str:
