@@ -54,12 +54,14 @@ def test_shell_example_prints_what_it_shows():
 def test_every_command_and_option_in_readme_exists():
     shown = re.findall(r"^(?:\$ )?uniwhisper ([^#\n]+)", "\n".join(code for _, code in BLOCKS), flags=re.MULTILINE)
     assert len(shown) >= 10
-    for line in shown:
-        words = line.split()
-        verb = words[:2] if words[0] in ("data", "examine") else words[:1]
+    options: dict[tuple[str, ...], set[str]] = {}
+    for words in map(str.split, shown):
+        verb = tuple(words[:2] if words[0] in ("data", "examine") else words[:1])
+        options.setdefault(verb, set()).update(word for word in words if word.startswith("-"))
+    for verb, used in options.items():
         done = subprocess.run([sys.executable, "-m", "uniwhisper", *verb, "--help"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        for option in (word for word in words if word.startswith("-")):
+        for option in used:
             assert option in done.stdout, f"{verb} has no {option}"
 
 
