@@ -346,6 +346,30 @@ def test_steps_hold_clips_of_similar_length(manifest):
     assert list(lengths[:, 0]) != sorted(lengths[:, 0]), "steps of a group run from short to long"
 
 
+def test_the_share_asked_of_the_mean_is_kept_and_none_of_it_has_an_order(manifest):
+    share = 0.4
+    asked = dataset(manifest, replace(CONFIG, mean_share=share, questions_per_clip=2))
+    batches = [asked[step] for step in range(40)]
+    flags: dict[bool, list[bool]] = {True: [], False: []}
+    for batch in batches:
+        for task, flag in zip(batch.tasks, batch.of_mean_R.tolist(), strict=True):
+            flags[all_tasks()[task].answer in ("events", "notes", "sequence", "either")].append(flag)
+        halves = batch.split(2)
+        assert torch.cat([half.of_mean_R for half in halves]).tolist() == batch.of_mean_R.tolist()
+    assert flags[True] and not any(flags[True])
+    chosen = [
+        flag
+        for batch in batches
+        for task, flag in zip(batch.tasks, batch.of_mean_R.tolist(), strict=True)
+        if not all_tasks()[task].ordered
+    ]
+    spread = (share * (1 - share) / len(chosen)) ** 0.5
+    assert abs(np.mean(chosen) - share) < 5 * spread
+    plain, same = dataset(manifest)[3], dataset(manifest, replace(CONFIG, mean_share=share))[3]
+    assert plain.of_mean_R is None
+    assert torch.equal(plain.wave_BS, same.wave_BS), "the flags are drawn last, so they change no sound"
+
+
 def test_held_out_clips_are_never_trained_on(manifest):
     mixture = Mixture([manifest], CONFIG, 0)
     held = {draw.id for draw in mixture.held_out_draws()}

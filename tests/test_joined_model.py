@@ -56,9 +56,12 @@ def gradients(model) -> torch.Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
 
 
-@pytest.mark.parametrize("clip_R", [[0, 1, 2], [0, 0, 2], [1, 1, 1]])
-def test_losses_and_gradients_equal_a_plain_forward_of_transformers_row_by_row(model, clip_R):
+@pytest.mark.parametrize("clip_R, of_mean_R", [
+    ([0, 1, 2], None), ([0, 0, 2], None), ([1, 1, 1], None), ([1, 1, 2], [False, True, True]), ([0, 1, 2], [False] * 3),
+])  # fmt: skip
+def test_losses_and_gradients_equal_a_plain_forward_of_transformers_row_by_row(model, clip_R, of_mean_R):
     batch = a_batch() | {"clip_R": torch.tensor(clip_R)}
+    batch["of_mean_R"] = None if of_mean_R is None else torch.tensor(of_mean_R)
     weights_R = torch.tensor([0.3, 1.0, 2.0])
     losses = model(**batch)
     (losses.sums_R * weights_R).sum().backward()
@@ -68,6 +71,8 @@ def test_losses_and_gradients_equal_a_plain_forward_of_transformers_row_by_row(m
     for row, clip in enumerate(clip_R):
         mels, tokens = int(batch["mel_counts_B"][clip]), int(batch["token_counts_R"][row])
         frames_1TD, _ = model.encoder(batch["mel_BMF"][clip : clip + 1, :, :mels], torch.tensor([mels]))
+        if of_mean_R is not None and of_mean_R[row]:
+            frames_1TD = frames_1TD.mean(dim=1, keepdim=True).expand(1, 4, 32)
         padded = torch.zeros(1, -(-frames_1TD.shape[1] // 4) * 4, 32)
         padded[:, : frames_1TD.shape[1]] = frames_1TD
         hidden = torch.nn.functional.gelu(

@@ -3,6 +3,7 @@
 `corpora.json` names these functions; a corpus needs no code of its own.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 
@@ -73,6 +74,11 @@ def transpose(name: str, semitones: int) -> str:
     return note_name(note_number(name) + semitones)
 
 
+def speaker_name(label: str) -> str:
+    """The three words that a speaker of that id is called by: nothing but the voice itself can tell them."""
+    return code_name(hashlib.sha256(label.encode()).hexdigest())
+
+
 _CODE_WORDS = [
     "apple",
     "arm",
@@ -141,8 +147,8 @@ _CODE_WORDS = [
 ]
 
 
-def recording_name(sha256: str) -> str:
-    """Three words made of a recording's content hash: a name that nothing but the recording itself can tell."""
+def code_name(sha256: str) -> str:
+    """Three words made of a hash: of a recording's content, a name that nothing but the recording itself can tell."""
     number = int(sha256[-12:], 16)
     words_of_it = []
     for _ in range(3):
@@ -152,5 +158,5 @@ def recording_name(sha256: str) -> str:
 
 
 CLEANERS: dict[str, Callable[[str], str]] = {
-    cleaner.__name__: cleaner for cleaner in (text, words, file_stem, sentence_case, note, note_octave_up)
+    cleaner.__name__: cleaner for cleaner in (text, words, file_stem, sentence_case, note, note_octave_up, speaker_name)
 }

@@ -1,6 +1,6 @@
 """What training receives: padded tensors, each with its counts, and what a log wants to know about the clips."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -26,6 +26,8 @@ class Example:
     texts: tuple[TextTokens, ...]
     """Tokens of each question and its answer."""
     masks: Masks
+    of_mean: tuple[bool, ...] | None = None
+    """Of each question: whether it is asked of the mean of the clip's frames alone. None: none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Batch:
     """int64, [first, one after the last) mel of each SpecAugment mask; equal numbers: no mask."""
     frequency_masks_BK2: Tensor
     """int64, the same for mel bins."""
+    of_mean_R: Tensor | None
+    """bool: rows of text that are about the mean of the clip's frames alone; None: no run asks so."""
     ids: list[str]
     """Of each row of text: its clip's."""
     domains: list[str]
@@ -66,12 +70,15 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch on a device."""
-        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in _TENSORS}
-        return replace(self, **moved)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which copies to a GPU need not be waited for."""
-        return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
 
     def split(self, parts: int) -> list["Batch"]:
         """Up to `parts` batches of neighbouring clips, sizes as equal as can be, padded no more than they need."""
@@ -91,6 +98,7 @@ class Batch:
             loss_mask_RL=self.loss_mask_RL[begin:end, :length],
             time_masks_BK2=self.time_masks_BK2[first:last],
             frequency_masks_BK2=self.frequency_masks_BK2[first:last],
+            of_mean_R=None if self.of_mean_R is None else self.of_mean_R[begin:end],
             ids=self.ids[begin:end],
             domains=self.domains[begin:end],
             tasks=self.tasks[begin:end],
@@ -106,6 +114,7 @@ _TENSORS = (
     "loss_mask_RL",
     "time_masks_BK2",
     "frequency_masks_BK2",
+    "of_mean_R",
 )
 
 
@@ -123,10 +132,17 @@ def collate(examples: Sequence[Example]) -> Batch:
         loss_mask_RL=_padded([text.loss_mask for text in texts], torch.bool),
         time_masks_BK2=_padded([example.masks.time_mels for example in examples], torch.int64),
         frequency_masks_BK2=_padded([example.masks.frequency_bins for example in examples], torch.int64),
+        of_mean_R=_of_mean(examples),
         ids=[example.id for _, example, _ in rows],
         domains=[example.domain for _, example, _ in rows],
         tasks=[example.tasks[row] for _, example, row in rows],
     )
+
+
+def _of_mean(examples: Sequence[Example]) -> Tensor | None:
+    flags = [example.of_mean for example in examples]
+    assert all((flag is None) == (flags[0] is None) for flag in flags), "a run draws it for all examples or for none"
+    return None if flags[0] is None else torch.tensor([flag for flags_of in flags for flag in flags_of or ()])
 
 
 def _padded(rows: Sequence, dtype: torch.dtype) -> Tensor:

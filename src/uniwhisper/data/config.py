@@ -136,6 +136,9 @@ class DataConfig:
     name_recordings: bool = False
     """Ask for each clip's name, three words made of its content hash: telling recordings apart, whatever was done to
     them, as one more question."""
+    mean_share: float = 0.0
+    """Share of the questions that are asked of one audio token alone, made of the mean of the clip's frames: what is to
+    be read from a clip's vector must then lie in it. Not of tasks whose answer has an order in time."""
     mel_bins: int = 80
     """Height of the spectrogram that frequency masks are drawn for."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -167,6 +170,7 @@ class DataConfig:
         _require(good, "corpus_temperature", "from 0 to 1", self.corpus_temperature)
         good = _number(self.max_seconds) and 1 / SAMPLE_RATE_HZ <= self.max_seconds <= WINDOW_SECONDS
         _require(good, "max_seconds", f"above 0, at most one window ({WINDOW_SECONDS})", self.max_seconds)
+        _require(_number(self.mean_share) and 0 <= self.mean_share <= 1, "mean_share", "from 0 to 1", self.mean_share)
         good = self.holdout_folds is None or _count(self.holdout_folds, 2)
         _require(good, "holdout_folds", "a whole number >= 2, or None", self.holdout_folds)
 

@@ -88,6 +88,14 @@ def window(clip: Clip, most: int, stream: np.random.Generator) -> Part:
     return Part(clip, int(stream.integers(clip.record.samples - length + 1)), length)
 
 
+def asked_of_mean(tasks: Sequence[Task], stream: np.random.Generator, share: float) -> tuple[bool, ...] | None:
+    """Of each question, whether it is asked of the mean of the clip's frames; None, and no draw, if share is 0."""
+    if share == 0:
+        return None
+    tosses = stream.random(len(tasks)) < share
+    return tuple(bool(toss) and not task.ordered for task, toss in zip(tasks, tosses, strict=True))
+
+
 def arrange(
     clips: Sequence[Clip], arranged: str, most: int, stream: np.random.Generator, config: AugmentConfig
 ) -> tuple[Part, ...]:

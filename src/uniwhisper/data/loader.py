@@ -19,7 +19,7 @@ from uniwhisper.data.augment import apply_shape, colour, draw_masks, join
 from uniwhisper.data.batch import Batch, Example, collate
 from uniwhisper.data.config import NO_AUGMENTATION, AugmentConfig, DataConfig
 from uniwhisper.data.decoded import ClipReader, EncodedReader, decode
-from uniwhisper.data.draws import Draw
+from uniwhisper.data.draws import Draw, asked_of_mean
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
 from uniwhisper.data.parallel import usable_cores
@@ -87,7 +87,10 @@ def make_example(
     masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
     masks = draw_masks(len(wave_S), config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
     tasks, texts = text_rows(tokenizer, draw.questions)
-    return Example(id=draw.id, domain=draw.domain, wave_S=wave_S, tasks=tasks, texts=texts, masks=masks)
+    of_mean = asked_of_mean(draw.tasks, stream, config.mean_share)
+    return Example(
+        id=draw.id, domain=draw.domain, wave_S=wave_S, tasks=tasks, texts=texts, masks=masks, of_mean=of_mean
+    )
 
 
 @dataclass(frozen=True)

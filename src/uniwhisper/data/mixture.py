@@ -13,7 +13,7 @@ import numpy as np
 
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.data.answers import recording_name
+from uniwhisper.data.answers import code_name
 from uniwhisper.data.config import DataConfig
 from uniwhisper.data.drawer import Drawer, by_weight, wording
 from uniwhisper.data.draws import Clip, Draw, Part
@@ -95,7 +95,7 @@ class Mixture:
                 self._clips.clear()
             found = answers(manifest, record)
             if self.config.name_recordings:
-                found["recording"] = recording_name(record.sha256)
+                found["recording"] = code_name(record.sha256)
             self._clips[key] = Clip(source, record, found)
         return self._clips[key]
 

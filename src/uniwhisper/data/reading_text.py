@@ -12,7 +12,7 @@ import numpy as np
 
 from uniwhisper.core.units import HOP_SECONDS
 from uniwhisper.data.answer_formats import Event, format_answer, listable
-from uniwhisper.data.answers import recording_name
+from uniwhisper.data.answers import code_name
 from uniwhisper.data.instructions import WHAT_IS_SAID, answers, ask_made
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.tasks import OVERLAP, Task, all_tasks
@@ -59,7 +59,7 @@ def reading_text(manifest: Manifest) -> ReadingText:
         for answer in found[name]
     }
     for record in manifest.records[:: max(1, len(manifest.records) // _NAMES)]:
-        name = recording_name(hashlib.sha256(record.sha256.encode()).hexdigest())  # of no recording there is
+        name = code_name(hashlib.sha256(record.sha256.encode()).hexdigest())  # of no recording there is
         questions |= {(wording, name, (name,)) for wording in tasks["recording"].wordings}
     generator = np.random.default_rng(0)
     layouts = []

@@ -19,7 +19,7 @@ from uniwhisper.core.errors import UserError
 from uniwhisper.data.augment import draw_masks
 from uniwhisper.data.batch import Batch, Example, collate
 from uniwhisper.data.config import NO_AUGMENTATION, DataConfig
-from uniwhisper.data.draws import Draw, Part, window
+from uniwhisper.data.draws import Draw, Part, asked_of_mean, window
 from uniwhisper.data.loader import too_few_clips
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
@@ -72,7 +72,10 @@ class PlanDataset(Dataset):
         masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
         masks = draw_masks(plan.samples, config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
         tasks, texts = text_rows(self._tokenizer, draw.questions)
-        return plan, Example(id=draw.id, domain=draw.domain, wave_S=_NOTHING, tasks=tasks, texts=texts, masks=masks)
+        of_mean = asked_of_mean(draw.tasks, stream, config.mean_share)
+        return plan, Example(
+            id=draw.id, domain=draw.domain, wave_S=_NOTHING, tasks=tasks, texts=texts, masks=masks, of_mean=of_mean
+        )
 
     def _background(self, most: int, stream: np.random.Generator) -> Part:
         """A stretch of any training clip, no longer than the example, at a random place of it."""

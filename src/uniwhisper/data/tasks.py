@@ -72,6 +72,8 @@ class Task:
     """Written behind a number."""
     labelled: bool = True
     """A corpus may bring the answer. False: the answer only exists for clips that were put together."""
+    ordered: bool = False
+    """The answer follows the order of the sound, so the mean over time cannot give it."""
     made: Made | None = None
     """How clips are put together to answer it; None: they are not."""
 

@@ -95,5 +95,10 @@ class Adapter(nn.Module):
         stacked_NSD = frames_PD[rows_NS].masked_fill(missing_NS[..., None], 0)
         return self._tokens(stacked_NSD.flatten(1)), audio
 
+    def of_means(self, frames_PD: Tensor, frames: Packing) -> Tensor:
+        """(B, H): one audio token a clip, as if each of the frames it stacks were the mean of the clip's."""
+        means_BD = frames.sums(frames_PD, torch.float32) / frames.counts_B[:, None]
+        return self._tokens(means_BD.repeat(1, self.config.stack).to(frames_PD.dtype))
+
     def _tokens(self, stacked: Tensor) -> Tensor:
         return self.project(F.gelu(self.widen(stacked)))

@@ -49,6 +49,7 @@ class UniWhisper(nn.Module):
         tokens_RL: Tensor,
         token_counts_R: Tensor,
         loss_mask_RL: Tensor,
+        of_mean_R: Tensor | None = None,
     ) -> AnswerLosses:
         """Next-token cross-entropy of the answers. A clip is encoded once, however many rows of text are about it.
 
@@ -61,9 +62,17 @@ class UniWhisper(nn.Module):
             tokens_RL: int64, instruction, answer and end token of each row, padded on the right.
             token_counts_R: int64, real tokens of each row.
             loss_mask_RL: bool, True on answer and end tokens; False on instruction and padding.
+            of_mean_R: bool, rows that hear one audio token, made of the mean of their clip's frames, instead of all;
+                None: none does.
         """
         frames_PD, frames = self.encoder.packed(mel_BMF, mel_counts_B)
         audio_NH, audio = self.adapter.packed(frames_PD, frames)
+        if of_mean_R is not None:
+            # The means follow the clips as if each were a clip of its own.
+            audio_NH = torch.cat([audio_NH, self.adapter.of_means(frames_PD, frames)])
+            ones_B = torch.ones_like(audio.counts_B)
+            clip_R = torch.where(of_mean_R, clip_R + len(audio.counts), clip_R)
+            audio = Packing((*audio.counts, *[1] * len(audio.counts)), torch.cat([audio.counts_B, ones_B]))
         device = audio_NH.device
         rows = _Rows(audio, clip_R, token_counts_R, device)
         answer_counts_R = to_device(loss_mask_RL.sum(dim=1), device)

@@ -90,6 +90,8 @@ def _train(
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
     tokenizer = learner.reader(model)
+    share = recipe.data.mean_share
+    require(share == 0 or not isinstance(tokenizer, TextForm), "data.mean_share", "0: no audio tokens here", share)
     with ranks.first_before_others():
         batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache, ranks)
     compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
