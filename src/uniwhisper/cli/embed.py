@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.embedder import Embedder, Progress
-    from uniwhisper.embedding.table import Failure, FrameBlock
+    from uniwhisper.embedding.table import ClipBlock, Failure, FrameBlock
 
 
 def embed(
@@ -135,13 +135,19 @@ def _find(sources: list[str]) -> list[Path]:
 
 
 def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
-    """A row per clip; no file if there is none."""
+    """A row per clip."""
     from uniwhisper.embedding.parquet import metadata_of, write_vectors
 
-    table = embedder.table(inputs, progress=progress)
-    if len(table):
-        write_vectors(path, table, metadata_of(embedder))
-    return Written(len(table), len(table), float(table.seconds.sum()))
+    seconds = 0.0
+
+    def counted() -> "Iterator[ClipBlock]":
+        nonlocal seconds
+        for block in embedder.clip_blocks(inputs, progress=progress):
+            seconds += float(block.seconds.sum())
+            yield block
+
+    rows = write_vectors(path, counted(), embedder.width, metadata_of(embedder))
+    return Written(rows, rows, seconds)
 
 
 def _write_frames(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
