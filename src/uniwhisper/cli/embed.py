@@ -125,13 +125,13 @@ def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
         )
 
 
-def _find(sources: list[str]) -> list[Path]:
+def _find(sources: list[str]) -> list[str]:
     """Audio files meant. A path that does not exist comes last: it fails like a bad file, without stopping the rest."""
-    from uniwhisper.audio.find import find_audio
+    from uniwhisper.audio.find import audio_paths
 
     paths = [Path(source) for source in sources]
     there = {path for path in paths if path.exists()}
-    return find_audio([path for path in paths if path in there]) + [path for path in paths if path not in there]
+    return audio_paths([path for path in paths if path in there]) + [str(path) for path in paths if path not in there]
 
 
 def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
