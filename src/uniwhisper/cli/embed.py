@@ -154,17 +154,17 @@ def _write_frames(path: Path, embedder: "Embedder", inputs: "Inputs", progress: 
     """A row per frame."""
     from uniwhisper.embedding.parquet import metadata_of, write_frames
 
-    files, seconds = set(), 0.0
+    files, seconds = 0, 0.0
 
     def counted() -> "Iterator[FrameBlock]":
-        nonlocal seconds
+        nonlocal files, seconds
         for block in embedder.frame_blocks(inputs, progress=progress):
-            files.add(block.index)
+            files += block.first_frame == 0
             seconds += block.seconds
             yield block
 
     rows = write_frames(path, counted(), embedder.width, metadata_of(embedder))
-    return Written(len(files), rows, seconds)
+    return Written(files, rows, seconds)
 
 
 def _print_summary(
