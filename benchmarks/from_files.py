@@ -83,7 +83,7 @@ def decode_seconds(sources: list[Path], ahead_seconds: float) -> float:
     """Wall seconds to decode everything as `embed` does, with nobody waiting for the windows."""
     start = time.perf_counter()
     with Inputs(sources, skip=False) as inputs:
-        for _ in inputs.windows(longest_first=True, whole_only=False, ahead_seconds=ahead_seconds):
+        for _ in inputs.windows(sort=True, whole_only=False, ahead_seconds=ahead_seconds):
             pass
     return time.perf_counter() - start
 

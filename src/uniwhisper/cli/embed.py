@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.embedder import Embedder, Progress
-    from uniwhisper.embedding.table import Failure, FrameBlock
+    from uniwhisper.embedding.table import ClipBlock, Failure, FrameBlock
 
 
 def embed(
@@ -125,40 +125,46 @@ def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
         )
 
 
-def _find(sources: list[str]) -> list[Path]:
+def _find(sources: list[str]) -> list[str]:
     """Audio files meant. A path that does not exist comes last: it fails like a bad file, without stopping the rest."""
-    from uniwhisper.audio.find import find_audio
+    from uniwhisper.audio.find import audio_paths
 
     paths = [Path(source) for source in sources]
     there = {path for path in paths if path.exists()}
-    return find_audio([path for path in paths if path in there]) + [path for path in paths if path not in there]
+    return audio_paths([path for path in paths if path in there]) + [str(path) for path in paths if path not in there]
 
 
 def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
-    """A row per clip; no file if there is none."""
+    """A row per clip."""
     from uniwhisper.embedding.parquet import metadata_of, write_vectors
 
-    table = embedder.table(inputs, progress=progress)
-    if len(table):
-        write_vectors(path, table, metadata_of(embedder))
-    return Written(len(table), len(table), float(table.seconds.sum()))
+    seconds = 0.0
+
+    def counted() -> "Iterator[ClipBlock]":
+        nonlocal seconds
+        for block in embedder.clip_blocks(inputs, progress=progress):
+            seconds += float(block.seconds.sum())
+            yield block
+
+    rows = write_vectors(path, counted(), embedder.width, metadata_of(embedder))
+    return Written(rows, rows, seconds)
 
 
 def _write_frames(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
     """A row per frame."""
     from uniwhisper.embedding.parquet import metadata_of, write_frames
 
-    files, seconds = set(), 0.0
+    files, seconds = 0, 0.0
 
     def counted() -> "Iterator[FrameBlock]":
-        nonlocal seconds
+        nonlocal files, seconds
         for block in embedder.frame_blocks(inputs, progress=progress):
-            files.add(block.index)
+            files += block.first_frame == 0
             seconds += block.seconds
             yield block
 
     rows = write_frames(path, counted(), embedder.width, metadata_of(embedder))
-    return Written(len(files), rows, seconds)
+    return Written(files, rows, seconds)
 
 
 def _print_summary(

@@ -20,10 +20,11 @@ from uniwhisper.core.errors import AudioError, UserError
 from uniwhisper.core.identity import code_identity
 from uniwhisper.core.units import FRAMES_PER_SECOND
 from uniwhisper.embedding.batches import Budget, pack
+from uniwhisper.embedding.clips import Encoded, clip_blocks, not_finite
 from uniwhisper.embedding.decode import Inputs, Window
 from uniwhisper.embedding.device import Precision, arithmetic, is_out_of_memory
 from uniwhisper.embedding.launched import Launched, launch
-from uniwhisper.embedding.table import EmbeddingTable, FrameBlock, FrameVectors
+from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock, FrameVectors
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.quantize import in_int8
@@ -170,36 +171,37 @@ class Embedder:
         self, inputs: Inputs, *, batch_seconds: float | None = None, progress: Progress | None = None
     ) -> EmbeddingTable:
         """`embed` for inputs that were opened before, with the same settings."""
-        # Windows of like length meet in a batch, so little of it is padding.
-        windows = inputs.windows(longest_first=True, whole_only=False, ahead_seconds=self._batch_seconds(batch_seconds))
-        places = 1 + max((planned.index for planned in inputs.planned), default=-1)
-        sums_ND = np.zeros((places, self.width))
-        frames_N = np.zeros(places, dtype=np.int64)
-        seconds_N = np.zeros(places)
-        meter = _Meter(inputs, progress)
-        # Frames in padding are zero, so the sum over all is the sum over the real ones.
-        sums = partial(torch.sum, dim=1, dtype=torch.float64)
-        for batch, sums_BD, frame_counts in self._encoded(windows, batch_seconds, sums):
-            for window, sum_D, frames in zip(batch, sums_BD.numpy(), frame_counts, strict=True):
-                index = window.planned.index
-                sums_ND[index] += sum_D
-                frames_N[index] += frames
-                seconds_N[index] += window.seconds
-            meter.add(batch)
-        for planned in inputs.planned:
-            if not np.isfinite(sums_ND[planned.index]).all():
-                inputs.fail(planned.index, planned.name, _not_finite(planned.name))
-        failed = {failure.index for failure in inputs.failures}
-        rows = [planned for planned in inputs.planned if planned.index not in failed]
-        kept = [planned.index for planned in rows]
-        sums_ND /= np.maximum(frames_N, 1)[:, None]  # in place: there may be a million rows
+        # One array from the start, filled as blocks come: joining them at the end would hold everything twice.
+        vectors_ND, seconds_N = np.empty((len(inputs), self.width), dtype=np.float32), np.empty(len(inputs))
+        names: list[str] = []
+        for block in self.clip_blocks(inputs, batch_seconds=batch_seconds, progress=progress):
+            rows = slice(len(names), len(names) + len(block.names))
+            vectors_ND[rows], seconds_N[rows] = block.vectors, block.seconds
+            names += block.names
         return EmbeddingTable(
-            names=[planned.name for planned in rows],
-            seconds=seconds_N[kept],
-            vectors=sums_ND.astype(np.float32)[kept],
+            names=names,
+            seconds=seconds_N[: len(names)],
+            vectors=vectors_ND[: len(names)],
             failures=list(inputs.failures),
             identity=dict(self.identity),
         )
+
+    def clip_blocks(
+        self, inputs: Inputs, *, batch_seconds: float | None = None, progress: Progress | None = None
+    ) -> Iterator[ClipBlock]:
+        """`embed` block by block in the order of the input, with bounded memory.
+
+        Args:
+            inputs: the sources; with `skip`, `inputs.failures` is complete when the iterator is exhausted.
+            batch_seconds: as in `embed`.
+            progress: as in `embed`.
+        """
+        # Windows of like length meet in a batch, so little of it is padding.
+        windows = inputs.windows(sort=True, whole_only=False, ahead_seconds=self._batch_seconds(batch_seconds))
+        # Frames in padding are zero, so the sum over all is the sum over the real ones.
+        sums = partial(torch.sum, dim=1, dtype=torch.float64)
+        encoded = _metered(self._encoded(windows, batch_seconds, sums), inputs, progress)
+        return clip_blocks(encoded, inputs, self.width)
 
     def frames(self, source: AudioSource) -> FrameVectors:
         """Every frame of one clip, all in memory at once: `frame_blocks` is for recordings of hours.
@@ -225,19 +227,18 @@ class Embedder:
             batch_seconds: as in `embed`.
             progress: as in `embed`.
         """
-        windows = inputs.windows(longest_first=False, whole_only=True, ahead_seconds=self._batch_seconds(batch_seconds))
-        meter = _Meter(inputs, progress)
+        windows = inputs.windows(sort=False, whole_only=True, ahead_seconds=self._batch_seconds(batch_seconds))
+        encoded = self._encoded(windows, batch_seconds, lambda frames_BTD: frames_BTD)
         index, first_frame = -1, 0
-        for batch, frames_BTD, frame_counts in self._encoded(windows, batch_seconds, lambda frames_BTD: frames_BTD):
+        for batch, frames_BTD, frame_counts in _metered(encoded, inputs, progress):
             for window, frames_TD, frames in zip(batch, frames_BTD, frame_counts, strict=True):
                 if window.planned.index != index:
                     index, first_frame = window.planned.index, 0
                 vectors_TD = frames_TD[:frames].numpy()
                 if not np.isfinite(vectors_TD).all():
-                    raise _not_finite(window.planned.name)
+                    raise not_finite(window.planned.name)
                 yield FrameBlock(index, window.planned.name, first_frame, window.seconds, vectors_TD)
                 first_frame += frames
-            meter.add(batch)
 
     def _batch_seconds(self, asked: float | None) -> float:
         if asked is not None and not asked > 0:
@@ -322,17 +323,15 @@ def frame_times(first_frame: int, frames: int) -> np.ndarray:
     return np.arange(first_frame, first_frame + frames) / FRAMES_PER_SECOND
 
 
-class _Meter:
-    """Reports the audio done so far."""
-
-    def __init__(self, inputs: Inputs, progress: Progress | None) -> None:
-        self.done, self.total, self.progress = 0.0, inputs.seconds, progress
-
-    def add(self, batch: list[Window]) -> None:
-        self.done += sum(window.seconds for window in batch)
-        if self.progress is not None:
+def _metered(encoded: Encoded, inputs: Inputs, progress: Progress | None) -> Encoded:
+    """The same batches; after each, the audio done so far is reported."""
+    done, total = 0.0, inputs.seconds
+    for batch in encoded:
+        yield batch
+        done += sum(window.seconds for window in batch[0])
+        if progress is not None:
             # Headers can be wrong: the total is never less than what was done.
-            self.progress(self.done, max(self.total, self.done))
+            progress(done, max(total, done))
 
 
 def _inputs(sources: Sequence[AudioSource], on_error: str) -> Inputs:
@@ -346,12 +345,3 @@ def _inputs(sources: Sequence[AudioSource], on_error: str) -> Inputs:
     if on_error not in ("raise", "skip"):
         raise UserError("on_error is not usable", expected="'raise' or 'skip'", got=repr(on_error), fix="choose one")
     return Inputs(sources, skip=on_error == "skip")
-
-
-def _not_finite(name: str) -> AudioError:
-    return AudioError(
-        f"{name} gives a vector that is not finite",
-        expected="audio and weights of ordinary size",
-        got="an overflow or NaN in the encoder",
-        fix="look at the samples' largest value; full scale is 1.0",
-    )

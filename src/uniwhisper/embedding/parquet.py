@@ -1,7 +1,6 @@
 """Vectors to Parquet. The caller gives a path that is safe to write (see `core.files.atomic_output`)."""
 
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,13 @@ import numpy as np
 
 from uniwhisper.core.units import HOP_SECONDS
 from uniwhisper.embedding.embedder import Embedder, frame_times
-from uniwhisper.embedding.table import EmbeddingTable, FrameBlock
+from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA_PREFIX = "uniwhisper."
 ROW_GROUP_BYTES = 32 << 20
-STRINGS_PER_CHUNK = 1 << 18  # of paths: their bytes stay below the 2 GiB that an array's offsets reach
 
 
 def metadata_of(embedder: Embedder) -> dict[str, str]:
@@ -24,32 +22,33 @@ def metadata_of(embedder: Embedder) -> dict[str, str]:
     return {**embedder.identity, "source": embedder.source}
 
 
-def write_vectors(path: Path, table: EmbeddingTable, metadata: Mapping[str, str]) -> None:
+def write_vectors(
+    path: Path, blocks: Iterable[ClipBlock | EmbeddingTable], width: int, metadata: Mapping[str, str]
+) -> int:
     """One row per clip: `path` string, `seconds` float64, `vector` fixed-size list<float32>[D].
+
+    Holds a row group and a block in memory, whatever the number of clips.
 
     Args:
         path: the file to create.
-        table: its rows.
+        blocks: the rows, as they come.
+        width: D.
         metadata: written into the schema, each key prefixed with `uniwhisper.`.
+
+    Returns:
+        Rows written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    width = table.vectors.shape[1]
     schema = _schema([("path", pa.string()), ("seconds", pa.float64()), ("vector", _vector(width))], metadata)
-    columns = [_strings(table.names), _numbers(table.seconds), _vectors(table.vectors)]
-    pq.write_table(
-        pa.Table.from_arrays(columns, schema=schema),
-        path,
-        row_group_size=_row_group_rows(width),
-        use_dictionary=["path"],
-    )
+    rows = ([_strings(block.names), _numbers(block.seconds), _vectors(block.vectors)] for block in blocks)
+    return _write(path, rows, schema, _row_group_rows(width))
 
 
 def write_frames(path: Path, blocks: Iterable[FrameBlock], width: int, metadata: Mapping[str, str]) -> int:
     """One row per frame: `path` string, `time_seconds` float64, `vector` fixed-size list<float32>[D].
 
-    Holds one row group in memory, whatever the number of frames.
+    Holds a row group and a block in memory, whatever the number of frames.
 
     Args:
         path: the file to create.
@@ -61,35 +60,37 @@ def write_frames(path: Path, blocks: Iterable[FrameBlock], width: int, metadata:
         Rows written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = _schema(
         [("path", pa.string()), ("time_seconds", pa.float64()), ("vector", _vector(width))],
         {**metadata, "hop_seconds": str(HOP_SECONDS)},
     )
-    group_rows = _row_group_rows(width)
+    return _write(path, map(_frame_rows, blocks), schema, _row_group_rows(width))
+
+
+def _frame_rows(block: FrameBlock) -> list["pa.Array"]:
+    times = frame_times(block.first_frame, len(block.vectors))
+    return [_strings([block.name] * len(times)), _numbers(times), _vectors(block.vectors)]
+
+
+def _write(path: Path, blocks: Iterable[list["pa.Array"]], schema: "pa.Schema", group_rows: int) -> int:
+    """Write the columns of one block after the other in row groups of equal size; the number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows = 0
     with pq.ParquetWriter(path, schema, use_dictionary=["path"]) as writer:
-        waiting: list[FrameBlock] = []
-        waiting_rows = 0
-        for block in chain(blocks, [None]):
-            if block is not None:
-                waiting.append(block)
-                waiting_rows += len(block.vectors)
-            if waiting and (block is None or waiting_rows >= group_rows):
-                writer.write_table(_frame_rows(waiting, schema))
-                rows += waiting_rows
-                waiting, waiting_rows = [], 0
+        waiting = pa.Table.from_batches([], schema)  # `empty_table` would import pandas
+        for columns in blocks:
+            rows += len(columns[0])
+            waiting = pa.concat_tables([waiting, pa.Table.from_arrays(columns, schema=schema)])
+            if len(waiting) >= group_rows:
+                whole = len(waiting) - len(waiting) % group_rows
+                writer.write_table(waiting.slice(0, whole), row_group_size=group_rows)
+                waiting = waiting.slice(whole)
+        if len(waiting):
+            writer.write_table(waiting)
     return rows
-
-
-def _frame_rows(blocks: list[FrameBlock], schema: "pa.Schema") -> "pa.Table":
-    import pyarrow as pa
-
-    names = [name for block in blocks for name in [block.name] * len(block.vectors)]
-    times = np.concatenate([frame_times(block.first_frame, len(block.vectors)) for block in blocks])
-    vectors = np.concatenate([block.vectors for block in blocks])
-    return pa.Table.from_arrays([_strings(names), _numbers(times), _vectors(vectors)], schema=schema)
 
 
 def _schema(fields: list[tuple[str, "pa.DataType"]], metadata: Mapping[str, str]) -> "pa.Schema":
@@ -118,16 +119,13 @@ def _numbers(values_N: np.ndarray) -> "pa.Array":
     return pa.Array.from_buffers(pa.from_numpy_dtype(values_N.dtype), len(values_N), buffers)
 
 
-def _strings(values: list[str]) -> "pa.ChunkedArray":
+def _strings(values: list[str]) -> "pa.Array":
     import pyarrow as pa
 
-    chunks = []
-    for first in range(0, len(values), STRINGS_PER_CHUNK):
-        encoded = [value.encode() for value in values[first : first + STRINGS_PER_CHUNK]]
-        offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
-        offsets[1:] = np.cumsum([len(value) for value in encoded])
-        chunks.append(pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))))
-    return pa.chunked_array(chunks, pa.string())
+    encoded = [value.encode() for value in values]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
+    offsets[1:] = np.cumsum([len(value) for value in encoded])
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def _row_group_rows(width: int) -> int:

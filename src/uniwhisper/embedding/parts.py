@@ -93,7 +93,7 @@ def embed_part(embedder: Embedder, part: Part, folder: Path) -> PartResult:
     table.names[:] = [name for index, name in enumerate(names) if index not in failed]
     metadata = {**metadata_of(embedder), "part": part.identity, "failures": json.dumps(failures)}
     with atomic_output(part.file_in(folder), overwrite=True) as temporary:
-        write_vectors(temporary, table, metadata)
+        write_vectors(temporary, [table], embedder.width, metadata)
     return PartResult(part.number, len(table), tuple(failures))
 
 

@@ -39,6 +39,17 @@ class EmbeddingTable:
 
 
 @dataclass(frozen=True, eq=False)
+class ClipBlock:
+    """Vectors of some consecutive inputs, in their order; inputs that failed have no row."""
+
+    names: list[str]
+    seconds: np.ndarray
+    """(n,) float64, length of the audio that was embedded."""
+    vectors: np.ndarray
+    """(n, D) float32."""
+
+
+@dataclass(frozen=True, eq=False)
 class FrameVectors:
     """The encoder's frames of one clip."""
 
