@@ -32,7 +32,7 @@ from uniwhisper.evaluation.xares.pooling import PaddedWhisper, TimedEncode
 from uniwhisper.evaluation.xares.run import evaluate
 from uniwhisper.evaluation.xares.targets import DESED_CLASSES, PITCH_NAMES
 
-HOP = 0.02
+HOP, WIDTH = 0.02, 161
 SEEDS = (0, 1)
 MODEL = {"identity": {"weights": "spectrum"}}
 SOUNDS = {name: [tone(0.5 + 0.1 * place, 200 * (place + 1))] for place, name in enumerate(DESED_CLASSES)}
@@ -40,13 +40,13 @@ SOUNDS = {name: [tone(0.5 + 0.1 * place, 200 * (place + 1))] for place, name in 
 
 def encode(wave_BS: torch.Tensor) -> torch.Tensor:
     """Frames of 20 ms: the logarithm of their spectrum."""
-    return (torch.fft.rfft(wave_BS.unfold(1, 320, 320)).abs()[..., :60] + 1e-3).log()
+    return (torch.fft.rfft(wave_BS.unfold(1, 320, 320)).abs() + 1e-3).log()
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("xares")
-    corpora.write_desed(folder, SOUNDS, (40, 18), seconds=3)
+    corpora.write_desed(folder, SOUNDS, (300, 30), seconds=2)
     corpora.write_maestro(folder, {21 + 5 * n: [tone(0.4, 150 * 1.5**n)] for n in range(6)}, (20, 3, 3), seconds=2)
     named = {name.lower().replace("_", " "): waves for name, waves in list(SOUNDS.items())[:6]}
     corpora.write_clotho(folder, named, (12, 6, 6))
@@ -126,8 +126,8 @@ def second_opinion(sides, seed: int, *, epochs: int, weight: float = 1.0, **how)
     (frames, labels), batch = sides[0], how["batch"]
     classes = frame_target(labels[0], 1).shape[1]
     torch.manual_seed(42)
-    linear = nn.Linear(60, classes)
-    head = nn.Sequential(nn.LayerNorm(60), linear)
+    linear = nn.Linear(WIDTH, classes)
+    head = nn.Sequential(nn.LayerNorm(WIDTH), linear)
     optimiser = torch.optim.Adam(head.parameters(), lr=1e-3)
     loss_of = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weight))
     chosen, scores = [], []
@@ -156,6 +156,7 @@ def test_desed_is_scored_as_a_second_implementation_scores_it(result, data):
     sides = [stored(data, "desed", split) for split in ("wds-audio-train", "wds-audio-eval", "wds-audio-eval")]
     expected = [second_opinion(sides, s, epochs=10, batch=32, segment=50, average="macro") for s in SEEDS]
     assert task["probe"]["seeds"] == pytest.approx([score for score, _ in expected])
+    assert task["probe"]["epochs"] == [epoch for _, epoch in expected]
     assert 0.1 < task["probe"]["score"] < 1 and task["probe"]["score"] == pytest.approx(np.mean(task["probe"]["seeds"]))
 
 
@@ -198,7 +199,7 @@ def test_speech_goes_through_the_language_model(result, data, language_model):  
         *sides,
         causal_lm=language_model[0],
         tokenizer=language_model[1],
-        width=60,
+        width=WIDTH,
         orders=order.epoch_orders([np.arange(6)], epochs=10, seed=0),
     )
     task = task_of(result, "librispeech_asr")
@@ -252,11 +253,11 @@ def test_an_interrupted_run_goes_on_with_the_same_numbers(result, judged, data, 
     calls, dies_at = [], 0
     resumed = evaluate(again, MODEL, suite, data, seeds=SEEDS, kept=kept)
     assert resumed["tasks"] == result["tasks"] and resumed["averages"] == result["averages"]
-    assert sum(calls) == 40 + 18 + 20 + 3 + 3
+    assert sum(calls) == 300 + 30 + 20 + 3 + 3
     calls = []
     assert evaluate(again, MODEL, suite, data, seeds=SEEDS, kept=kept)["tasks"] == result["tasks"] and not calls
     evaluate(again, {"identity": {"weights": "another"}}, only("desed"), data, seeds=SEEDS, kept=kept)
-    assert sum(calls) == 58
+    assert sum(calls) == 330
 
 
 # bad input ----------------------------------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ def test_a_clip_that_does_not_decode_is_counted_and_changes_no_other(copied):
     kept = Kept(copied / "kept")
     judged = Judged(encode, TimedEncode(encode, HOP))
     task = task_of(evaluate(judged, MODEL, only("desed"), copied, kept=kept), "desed")
-    assert task["clips"]["expected"] == 58 and task["clips"]["used"] == 57
+    assert task["clips"]["expected"] == 330 and task["clips"]["used"] == 329
     assert [skip["id"] for skip in task["clips"]["skipped"]] == ["wds-audio-eval-000000/Y001"]
     assert task_of(evaluate(judged, MODEL, only("desed"), copied, kept=kept), "desed") == task
 
@@ -331,7 +332,7 @@ def test_frames_that_are_not_a_hop_apart_are_refused(data):
     """As X-ARES's Whisper example had them: 10 ms said, 20 ms given."""
     with pytest.raises(EncoderError, match="not as far apart") as error:
         evaluate(Judged(encode, TimedEncode(encode, 0.01)), MODEL, only("desed"), data)
-    assert re.search(r"300 frames of 10 ms for 3 s", error.value.expected) and error.value.got == "150 frames"
+    assert re.search(r"200 frames of 10 ms for 2 s", error.value.expected) and error.value.got == "100 frames"
 
 
 def test_frames_that_are_not_finite_are_refused(data):
