@@ -3,12 +3,12 @@
 Each score is computed a second time here, from the archives on, with PyTorch's layers and optimiser and scikit-learn.
 """
 
+import csv
 import io
 import json
 import math
-import re
-import shutil
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ import soundfile
 import torch
 from sklearn.metrics import f1_score
 from torch import nn
+from typer.testing import CliRunner
 
 import xares_corpora as corpora
 from conftest import tone
+from test_report import parse, table
 from test_xares_asr import WORDS, language_model  # noqa: F401 (a fixture)
-from uniwhisper.core.errors import UserError, WeightsError
-from uniwhisper.evaluation.encoders import EncoderError
+from toy_results import toy_result, write_result
+from uniwhisper.cli.app import app
 from uniwhisper.evaluation.kept import Kept
 from uniwhisper.evaluation.suites import SuiteError, load_suite
 from uniwhisper.evaluation.xares import asr, order, retrieval
@@ -31,10 +33,15 @@ from uniwhisper.evaluation.xares.language import SpeechModel, open_tokenizer
 from uniwhisper.evaluation.xares.pooling import PaddedWhisper, TimedEncode
 from uniwhisper.evaluation.xares.run import evaluate
 from uniwhisper.evaluation.xares.targets import DESED_CLASSES, PITCH_NAMES
+from uniwhisper.report.results import ResultError
+from uniwhisper.report.words import three_digits
 
 HOP, WIDTH = 0.02, 161
 SEEDS = (0, 1)
-MODEL = {"identity": {"weights": "spectrum"}}
+MODEL = {
+    "label": "spectrum", "source": "spectrum", "width": WIDTH,
+    "identity": {"weights": "5" * 64, "code": "0.1+c", "layer": "none"},
+}  # fmt: skip
 SOUNDS = {name: [tone(0.5 + 0.1 * place, 200 * (place + 1))] for place, name in enumerate(DESED_CLASSES)}
 
 
@@ -256,96 +263,48 @@ def test_an_interrupted_run_goes_on_with_the_same_numbers(result, judged, data, 
     assert sum(calls) == 300 + 30 + 20 + 3 + 3
     calls = []
     assert evaluate(again, MODEL, suite, data, seeds=SEEDS, kept=kept)["tasks"] == result["tasks"] and not calls
-    evaluate(again, {"identity": {"weights": "another"}}, only("desed"), data, seeds=SEEDS, kept=kept)
+    evaluate(again, MODEL | {"identity": {"weights": "another"}}, only("desed"), data, seeds=SEEDS, kept=kept)
     assert sum(calls) == 330
 
 
-# bad input ----------------------------------------------------------------------------------------------------------
+def test_the_result_stands_on_a_page(result, tmp_path):
+    for name, score in (("spectrum", 0.0), ("other", 0.125)):
+        model = MODEL | {"label": name, "identity": MODEL["identity"] | {"weights": name.encode().hex().ljust(64, "0")}}
+        changed = json.loads(json.dumps(result | {"model": model}))
+        task_of(changed, "desed")["probe"]["score"] += score
+        (tmp_path / f"{name}.json").write_text(json.dumps(changed))
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "-o", str(tmp_path / "page.html"), "--json"])
+    assert done.exit_code == 0, done.output
+    page = parse((tmp_path / "page.html").read_text())
+    scores = table(page, "task")
+    assert [row[0] for row in scores[1:]] == [
+        "librispeech_asr", "clotho", "desed", "maestro", "average by X-ARES's weights"
+    ]  # fmt: skip
+    assert scores[3][scores[0].index("spectrum")] == three_digits(task_of(result, "desed")["probe"]["score"])
+    assert scores[5][scores[0].index("spectrum")] == three_digits(result["averages"]["probe"]["score"])
+    # By domain: DESED and Clotho by their weights.
+    weighed = [
+        (task_of(result, name)["probe"]["score"], weight) for name, weight in (("desed", 1153), ("clotho", 1045))
+    ]
+    (row,) = [row for row in table(page, "domain") if row[0] == "environment"]
+    domain = sum(score * weight for score, weight in weighed) / (1153 + 1045)
+    assert row[scores[0].index("spectrum")] == three_digits(domain)
+    text = " ".join(page.words)
+    assert "esc50: no archives in DIR/esc50" in text and "weight 1,153" in text and "small, 000000000000" in text
+    assert "bootstrap" not in text and "domains' means" not in text and "CTC" not in text
+    rows = list(csv.DictReader((tmp_path / "page.csv").open()))
+    assert {row["protocol"] for row in rows} == {"xares 2"} and len(rows) == 2 * 5
+    assert "average by X-ARES's weights" in (tmp_path / "page.md").read_text()
 
 
-@pytest.fixture
-def copied(data, tmp_path) -> Path:
-    return shutil.copytree(data, tmp_path / "data")
-
-
-def untouched(_: torch.Tensor) -> torch.Tensor:
-    pytest.fail("encoded before all labels were read")
-
-
-def refuse(data: Path, *names: str, match: str, judged: Judged | None = None) -> UserError:
-    judged = judged or Judged(untouched, TimedEncode(untouched, HOP))
-    with pytest.raises(UserError, match=match) as error:
-        evaluate(judged, MODEL, only(*names), data)
-    return error.value
-
-
-def test_a_missing_split_is_refused(copied):
-    (copied / "maestro" / "maestro_valid-000000.tar").unlink()
-    assert "maestro_valid" in refuse(copied, "desed", "maestro", match="folds are missing").got
-
-
-@pytest.mark.parametrize(
-    ("folder", "split", "labels", "match"),
-    [
-        ("desed", "wds-audio-eval", [{"onset": 0, "offset": 1, "label": "Cat,Horse"}], "event outside the list"),
-        ("desed", "wds-audio-eval", [{"onset": 2, "offset": 1, "label": "Cat"}], "label of another kind"),
-        ("maestro", "maestro_test", [{"start": 0, "end": 1, "note": 108}], "event outside the list"),
-        ("maestro", "maestro_test", [{"start": 0, "note": 60}], "label of another kind"),
-    ],
-)
-def test_a_label_outside_the_list_is_refused_before_anything_is_encoded(copied, folder, split, labels, match):
-    corpora.write_split(copied / folder, split, [("odd", tone(2), labels)])
-    assert f"{split}-000000/odd" in refuse(copied, folder, match=match).problem
-
-
-def test_a_clip_without_five_captions_is_refused(copied, tokenizer):
-    corpora.write_split(copied / "clotho", "clotho_evaluation", [("odd", tone(2), {"caption_1": "a cat"})])
-    error = refuse(copied, "clotho", match="odd has another label", judged=Judged(untouched, tokenizer=tokenizer))
-    assert error.got == "1 fields, 1 of them text"
-
-
-def test_a_clip_that_does_not_decode_is_counted_and_changes_no_other(copied):
-    archive = copied / "desed" / "wds-audio-eval-000000.tar"
-    content = archive.read_bytes()
-    place = content.rindex(b"RIFF")
-    archive.write_bytes(content[:place] + b"JUNK" + content[place + 4 :])
-    kept = Kept(copied / "kept")
-    judged = Judged(encode, TimedEncode(encode, HOP))
-    task = task_of(evaluate(judged, MODEL, only("desed"), copied, kept=kept), "desed")
-    assert task["clips"]["expected"] == 330 and task["clips"]["used"] == 329
-    assert [skip["id"] for skip in task["clips"]["skipped"]] == ["wds-audio-eval-000000/Y001"]
-    assert task_of(evaluate(judged, MODEL, only("desed"), copied, kept=kept), "desed") == task
-
-
-def test_a_split_of_which_no_clip_decodes_is_refused(copied):
-    archive = copied / "desed" / "wds-audio-eval-000000.tar"
-    archive.write_bytes(archive.read_bytes().replace(b"RIFF", b"JUNK"))
-    refuse(
-        copied,
-        "desed",
-        match="no clip of wds-audio-eval could be decoded",
-        judged=Judged(encode, TimedEncode(encode, HOP)),
-    )
-
-
-def test_frames_that_are_not_a_hop_apart_are_refused(data):
-    """As X-ARES's Whisper example had them: 10 ms said, 20 ms given."""
-    with pytest.raises(EncoderError, match="not as far apart") as error:
-        evaluate(Judged(encode, TimedEncode(encode, 0.01)), MODEL, only("desed"), data)
-    assert re.search(r"200 frames of 10 ms for 2 s", error.value.expected) and error.value.got == "100 frames"
-
-
-def test_frames_that_are_not_finite_are_refused(data):
-    def broken(wave_BS):
-        return encode(wave_BS) / 0
-
-    refuse(data, "desed", match="not finite", judged=Judged(broken, TimedEncode(broken, HOP)))
-
-
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(WeightsError, match="no tokenizer"):
-            open_tokenizer(folder)
+def test_a_page_does_not_mix_it_with_clean(result, tmp_path):
+    (tmp_path / "xares.json").write_text(json.dumps(result))
+    write_result(tmp_path, "clean", *toy_result("default", suite=result["suite"]))
+    run = partial(CliRunner().invoke, app)
+    mixed = run(["report", str(tmp_path), "-o", str(tmp_path / "page.html")])
+    assert isinstance(mixed.exception, ResultError) and "cannot mix protocols" in str(mixed.exception)
+    chosen = ["report", str(tmp_path), "-o", str(tmp_path / "page.html"), "--protocol", "xares"]
+    assert run(chosen).exit_code == 0
 
 
 def test_a_trimmed_whisper_has_the_frames_of_its_audio(tiny_model):
