@@ -93,7 +93,7 @@ def pooled_vectors(encode: Encode, waves: Iterable[np.ndarray], *, batch_clips: 
 def pooled(
     encode: Encode, waves: Iterable[np.ndarray], *, batch_clips: int = BATCH_CLIPS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`pooled_vectors`, and the bytes (N,) int64 that each clip's frames would take, which decide X-ARES's shards."""
+    """`pooled_vectors` of `waves`, and the bytes (N,) int64 of their float32 frames, which decide X-ARES's shards."""
     vectors, sizes = [], []
     for frames_BTD in encoded(encode, padded_batches(waves, batch_clips)):
         vectors.append(frames_BTD.mean(dim=1).cpu().numpy())
@@ -104,7 +104,7 @@ def pooled(
 
 @torch.inference_mode()
 def encoded(encode: Encode, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Frames (B, T, D) float32 of each batch of waves (B, S).
+    """Frames (B, T, D) float32 of each of `batches`, waves (B, S) float32 at 16 kHz.
 
     Raises:
         EncoderError: frames are not finite.
