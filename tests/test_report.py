@@ -23,7 +23,8 @@ from uniwhisper.report.build import Difference, Differences, SoundMap, build, ch
 from uniwhisper.report.comparison import compare, find_results
 from uniwhisper.report.drawings import Point, matrix_svg
 from uniwhisper.report.page import Bar, Bars, Cell, Page
-from uniwhisper.report.results import ResultError, read_result
+from uniwhisper.report.read import read_result
+from uniwhisper.report.results import ResultError
 from uniwhisper.report.words import signed, three_digits
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -13,6 +13,7 @@ import torch
 from conftest import tone
 from uniwhisper.evaluation.suites import SuiteError, load_suite
 from uniwhisper.evaluation.xares import pooling
+from uniwhisper.evaluation.xares.kinds import Judged
 from uniwhisper.evaluation.xares.run import evaluate
 from uniwhisper.evaluation.xares.scoring import score_clips
 
@@ -76,9 +77,9 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_suite_is_judged_and_weighted(data):
-    result = evaluate(encode, {"label": "m"}, load_suite(suite_file(data)), data, seeds=(0, 1))
+    result = evaluate(Judged(encode), {"label": "m"}, load_suite(suite_file(data)), data, seeds=(0, 1))
     pitch, tags = result["tasks"]
-    assert result["protocol"]["name"] == "xares" and result["not_run"] == ["speech"]
+    assert result["protocol"]["name"] == "xares" and list(result["not_run"]) == ["speech"]
     assert pitch["knn"]["score"] == 1 and tags["knn"] is None
     assert len(pitch["probe"]["seeds"]) == 2 and np.shape(pitch["probe"]["folds"]) == (2, 2)
     assert np.shape(tags["probe"]["folds"]) == (2, 1)
@@ -90,11 +91,12 @@ def test_a_suite_is_judged_and_weighted(data):
 
 def test_the_vectors_are_those_of_padded_batches(data):
     """The same score from waves that this test decodes, pads and pools by itself."""
-    result = evaluate(encode, {}, load_suite(suite_file(data)), data)
+    result = evaluate(Judged(encode), {}, load_suite(suite_file(data)), data)
     waves = [tone(0.2 + 0.05 * (n % 5), PITCHES[("low", "high")[n % 2]]) for n in range(48)]
     vectors = []
-    for start in range(0, 48, 16):
-        batch = waves[start : start + 16]
+    # Batches of 16 of each fold: its last one has 8, and none holds clips of two folds.
+    for start, end in ((0, 16), (16, 24), (24, 40), (40, 48)):
+        batch = waves[start:end]
         longest = max(map(len, batch))
         padded = torch.from_numpy(np.stack([np.pad(wave_S, (0, longest - len(wave_S))) for wave_S in batch]))
         vectors.append(encode(padded).mean(dim=1).numpy())
@@ -110,14 +112,14 @@ def test_a_clip_that_does_not_decode_is_named(data):
     content = broken.read_bytes()
     place = content.index(b"RIFF")
     broken.write_bytes(content[:place] + b"JUNK" + content[place + 4 :])
-    result = evaluate(encode, {}, load_suite(suite_file(data)), data)
+    result = evaluate(Judged(encode), {}, load_suite(suite_file(data)), data)
     assert [skip["id"] for skip in result["tasks"][0]["clips"]["skipped"]] == ["fold-b/clip024"]
     assert result["tasks"][0]["clips"]["used"] == 47
 
 
 def test_a_suite_without_settings_is_refused(data):
-    with pytest.raises(SuiteError, match="nothing for the protocol xares"):
-        evaluate(encode, {}, load_suite(suite_file(data, with_settings=False)), data)
+    with pytest.raises(SuiteError, match="nothing that the protocol xares can run"):
+        evaluate(Judged(encode), {}, load_suite(suite_file(data, with_settings=False)), data)
 
 
 def test_the_suite_carries_the_published_weights():

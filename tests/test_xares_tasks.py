@@ -6,9 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uniwhisper.core.errors import UserError
-from uniwhisper.evaluation.xares import average, frame, metrics, order, probe, retrieval, targets
-from uniwhisper.evaluation.xares.frames import FrameStore, padded_frames
+from uniwhisper.core.errors import OutputError, UserError
+from uniwhisper.evaluation.xares import average, frame, frames, metrics, order, pooling, probe, retrieval, targets
 
 
 def random_frames(seed: int, frames: int, classes: int, share: float = 0.2) -> np.ndarray:
@@ -134,17 +133,40 @@ def test_targets_are_cut_or_continued():
 # frames and frame-level tasks -------------------------------------------------------------------------------------
 
 
-def test_a_frame_store_keeps_what_fits_and_encodes_the_rest_again():
-    store = FrameStore(lambda index: np.full((10, 4), index), 5, memory_bytes=2 * 10 * 4 * 4)
-    for _ in range(3):
-        assert [int(store[index][0, 0]) for index in range(len(store))] == [0, 1, 2, 3, 4]
-    assert store.encoded == 2 + 3 * 3
+def test_stored_frames_are_those_of_the_encoder_and_stay_on_disk(tmp_path):
+    """Three batches of clips, frames of 4 samples; each clip has the frames of its batch's longest."""
+    waves = [np.full(length, float(number + 1), dtype=np.float32) for number, length in enumerate((8, 16, 4, 4, 12))]
+
+    def encode(wave_BS):
+        return wave_BS.unfold(1, 4, 4)
+
+    stored = frames.store_frames(encode, pooling.padded_batches(waves, 2), tmp_path / "frames")
+    assert stored.counts_N.tolist() == [4, 4, 1, 1, 3] and stored.width == 4 and len(stored) == 5
+    for index, wave_S in enumerate(waves):
+        padded_S = np.pad(wave_S, (0, 4 * int(stored.counts_N[index]) - len(wave_S)))
+        np.testing.assert_array_equal(stored[index], padded_S.reshape(-1, 4))
+        assert isinstance(stored[index], np.memmap)
+    assert stored.bytes_N.tolist() == [64, 64, 16, 16, 48]
     with pytest.raises(IndexError):
-        store[5]
+        stored[5]
+
+
+def test_a_disk_without_room_is_one_error(tmp_path):
+    with pytest.raises(OutputError, match="frames cannot be kept"):
+        frames.store_frames(lambda wave_BS: wave_BS[..., None], [torch.zeros(1, 4)], tmp_path / "absent" / "frames")
+
+
+def test_shards_close_at_a_number_of_clips_or_3_gb():
+    assert [len(shard) for shard in order.stored_shards([10] * 4500)] == [2000, 2000, 500]
+    assert [len(shard) for shard in order.stored_shards([10] * 1100, most_clips=500)] == [500, 500, 100]
+    # 1.6 GB each: a shard is closed when it has passed 3 GB.
+    shards = order.stored_shards([1_600_000_000] * 5)
+    assert [shard.tolist() for shard in shards] == [[0, 1], [2, 3], [4]]
+    assert order.stored_shards([]) == []
 
 
 def test_padding_comes_with_counts():
-    frames_BTD, counts_B = padded_frames([np.ones((2, 3)), np.ones((4, 3))])
+    frames_BTD, counts_B = frames.padded_frames([np.ones((2, 3)), np.ones((4, 3))])
     assert frames_BTD.shape == (2, 4, 3) and counts_B.tolist() == [2, 4]
     assert frames_BTD.sum(axis=(1, 2)).tolist() == [6, 12]
 
@@ -152,7 +174,7 @@ def test_padding_comes_with_counts():
 def sounding_clips(count: int, classes: int, seed: int, *, width: int = 64) -> frame.FrameClips:
     """Clips of 2 s at 20 ms whose frames show (noisily, through a fixed matrix) which classes sound."""
     generator, mix = np.random.default_rng(seed), np.random.default_rng(99).normal(size=(classes, width))
-    frames, wanted = [], []
+    shown, wanted = [], []
     for _ in range(count):
         events = [
             {"onset": start / 10, "offset": start / 10 + 0.8, "label": targets.DESED_CLASSES[label]}
@@ -160,8 +182,8 @@ def sounding_clips(count: int, classes: int, seed: int, *, width: int = 64) -> f
         ]
         target_TC = targets.event_frames(events, targets.DESED_CLASSES[:classes], hop_seconds=0.02, seconds=2)
         wanted.append(target_TC)
-        frames.append((target_TC @ mix * 3 + generator.normal(size=(100, width))).astype(np.float32))
-    return frame.FrameClips(FrameStore(frames.__getitem__, count, memory_bytes=100_000), wanted)
+        shown.append((target_TC @ mix * 3 + generator.normal(size=(100, width))).astype(np.float32))
+    return frame.FrameClips(shown, wanted)
 
 
 TASK = frame.FrameTask(classes=4, segment_seconds=0.1, average="macro", batch_clips=1, epochs=30)

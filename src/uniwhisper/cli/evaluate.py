@@ -33,6 +33,14 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option("--protocol", metavar="clean|xares", help="Ours, or X-ARES 0.1.3's (docs/protocol-xares.md).")
     ] = "clean",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", metavar="DIR", help="For captions under xares: a folder with BERT's tokenizer."),
+    ] = None,
+    language_model: Annotated[
+        Path | None,
+        typer.Option("--language-model", metavar="DIR", help="For speech recognition under xares: a causal model."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="First of the probes' five seeds.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -66,11 +74,19 @@ def evaluate(
         raise UserError(
             "no such protocol", expected="clean or xares", got=protocol, fix="leave --protocol out for clean"
         )
+    if protocol == "clean" and (tokenizer or language_model):
+        raise UserError(
+            "the protocol clean uses no language model",
+            expected="--tokenizer and --language-model with --protocol xares alone",
+            got="--protocol clean",
+            fix="leave them out, or add --protocol xares",
+        )
     if protocol == "xares":
         from uniwhisper.cli.xares import evaluate_xares
 
         evaluate_xares(
             model, chosen, data, output,
+            cache=cache, tokenizer=tokenizer, language_model=language_model,
             device=device, seed=seed, overwrite=overwrite, as_json=as_json, bars=task_progress(),
         )  # fmt: skip
         return

@@ -27,6 +27,10 @@ def report(
             "--suite", help="Use only the results of this suite (name or file); needed where several lie there."
         ),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", metavar="clean|xares", help="Use only its results; needed where both lie there."),
+    ] = None,
     maps: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="MODEL", help="Map some clips as this judged encoder hears them; repeatable."),
@@ -58,7 +62,8 @@ def report(
     from uniwhisper.report.answers import read_answers
     from uniwhisper.report.build import build, chart
     from uniwhisper.report.comparison import compare, find_results
-    from uniwhisper.report.results import ResultError, read_result
+    from uniwhisper.report.read import read_result
+    from uniwhisper.report.results import ResultError
 
     if maps and data is None:
         raise UserError(
@@ -80,13 +85,18 @@ def report(
     for path in paths:
         check_output(path, overwrite=overwrite)
     everything = [read_result(file) for file in find_results(results)]
-    read = [result for result in everything if suite in (None, result.suite["name"])]
+    read = [
+        result
+        for result in everything
+        if suite in (None, result.suite["name"]) and protocol in (None, result.protocol.get("name"))
+    ]
     if not read:
+        lying = sorted({f"{result.suite['name']} by {result.protocol.get('name')}" for result in everything})
         raise ResultError(
-            f"no result of the suite {suite!r}",
-            expected="results of that suite",
-            got=f"results of {', '.join(sorted({result.suite['name'] for result in everything}))}",
-            fix="choose one of these with --suite",
+            f"no result of the suite {suite!r}" + (f" by the protocol {protocol}" if protocol else ""),
+            expected="results of that suite and protocol",
+            got=f"results of {', '.join(lying)}",
+            fix="choose one of these with --suite and --protocol",
         )
     comparison = compare(read, allow_skips=allow_skips)
     answers = [read_answers(result) for result in comparison.results]

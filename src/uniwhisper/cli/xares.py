@@ -5,8 +5,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 if TYPE_CHECKING:
     from uniwhisper.evaluation.suites import Suite
 
@@ -19,6 +17,9 @@ def evaluate_xares(
     data: Path,
     output: Path,
     *,
+    cache: Path | None,
+    tokenizer: Path | None,
+    language_model: Path | None,
     device: str,
     seed: int,
     overwrite: bool,
@@ -26,12 +27,17 @@ def evaluate_xares(
     bars,
 ) -> None:
     """Write and print the result; `bars` is the context that shows progress."""
-    from uniwhisper.cli.output import note, print_json
+    from uniwhisper.cli.output import end_with_skipped, print_json
     from uniwhisper.core.errors import UserError
     from uniwhisper.core.files import atomic_output, check_output
+    from uniwhisper.core.units import HOP_SECONDS
     from uniwhisper.embedding.embedder import Embedder
+    from uniwhisper.evaluation.cache import default_cache
     from uniwhisper.evaluation.encoders import open_encoder, require_identity
-    from uniwhisper.evaluation.xares.pooling import PaddedWhisper
+    from uniwhisper.evaluation.kept import Kept
+    from uniwhisper.evaluation.xares.kinds import Judged
+    from uniwhisper.evaluation.xares.language import open_tokenizer
+    from uniwhisper.evaluation.xares.pooling import PaddedWhisper, TimedEncode
     from uniwhisper.evaluation.xares.run import evaluate
     from uniwhisper.model.device import choose_device
 
@@ -50,19 +56,31 @@ def evaluate_xares(
         f"uniwhisper evaluate --protocol xares --model {shlex.quote(judged.source)} "
         f"--suite {shlex.quote(suite.name)} --data DIR" + (f" --seed {seed}" if seed else "")
     )
+    for option, folder in (("--tokenizer", tokenizer), ("--language-model", language_model)):
+        if folder is not None:
+            # What was used is named by its hash in the protocol; a path of this machine would mean nothing elsewhere.
+            command += f" {option} {shlex.quote(folder.resolve().name)}"
+    brought = Judged(
+        PaddedWhisper(judged.encoder.encoder),
+        TimedEncode(PaddedWhisper(judged.encoder.encoder, trimmed=True), HOP_SECONDS),
+        tokenizer and open_tokenizer(tokenizer),
+        language_model and _speech_model(language_model),
+    )
     with bars as on_progress:
         result = evaluate(
-            PaddedWhisper(judged.encoder.encoder),
+            brought,
             {
                 "label": judged.label,
                 "source": judged.source,
                 "width": judged.encoder.width,
                 "identity": identity | {"pooling": "mean of all frames, padding included"},
-                "wrapped": "chunks of 10 s padded to 30 s",
+                "wrapped": "chunks of 10 s padded to 30 s; for events in time without the frames over that padding",
+                "hop_seconds": HOP_SECONDS,
             },
             suite,
             data,
             seeds=range(seed, seed + RUNS),
+            kept=Kept((cache or default_cache()) / "tasks"),
             command=command,
             device=choose_device(device),
             on_progress=on_progress,
@@ -74,11 +92,15 @@ def evaluate_xares(
         print_json(result | {"path": str(path)})
     else:
         _print(result, path)
-    skipped = [skip for task in result["tasks"] for skip in task["clips"]["skipped"]]
-    for skip in skipped:
-        note(f"skipped: {skip['id']}: {skip['reason']}")
-    if skipped:
-        raise typer.Exit(1)
+    end_with_skipped(result)
+
+
+def _speech_model(folder: Path):
+    from uniwhisper.evaluation.xares.language import SpeechModel
+    from uniwhisper.model.language_model import FrozenLanguageModel
+
+    frozen = FrozenLanguageModel.load(folder)
+    return SpeechModel(frozen.causal_lm, frozen.tokenizer, folder.resolve().name, frozen.identity())
 
 
 def _print(result: dict[str, Any], path: Path) -> None:
@@ -104,7 +126,10 @@ def _print(result: dict[str, Any], path: Path) -> None:
     cells = ["" if average is None else f"{average['score']:.3f}" for average in result["averages"].values()]
     table.add_row("weighted average", cells[0], "", cells[1], "", "")
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
-    print("protocol xares 1, reproduces xares 0.1.3; not to be mixed with the protocol clean")
-    if result["not_run"]:
-        print(f"not run: {', '.join(result['not_run'])}")
+    protocol = result["protocol"]
+    print(f"protocol xares {protocol['version']}, reproduces xares 0.1.3; not to be mixed with the protocol clean")
+    for name in protocol.keys() & {"tokenizer", "language_model"}:
+        print(f"{name.replace('_', ' ')}: {protocol[name]}")
+    for name, reason in result["not_run"].items():
+        print(f"not run: {name}: {reason}")
     print(path)

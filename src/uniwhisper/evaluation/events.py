@@ -166,17 +166,27 @@ def spans_of(found: TaskClips, clip: Clip) -> list[Span]:
     """What goes on when in a clip of the task.
 
     Raises:
-        SuiteError: an event cannot be read.
+        SuiteError: an event cannot be read, or is of a class outside the suite's list.
     """
+    rule = found.task.label
     try:
-        return read_spans(clip.fields[found.task.label.field])
+        spans = read_spans(clip.fields[rule.field])
     except (ValueError, TypeError) as error:
         raise SuiteError(
             f"task {found.task.name}: clip {clip.id} has a label of another kind",
-            expected=f"in {found.task.label.field!r} events with label, onset and offset, or note, start and end",
+            expected=f"in {rule.field!r} events with label, onset and offset, or note, start and end",
             got=str(error),
             fix="mend the clip's JSON",
         ) from None
+    unknown = {span.name for span in spans} - set(rule.classes) if rule.classes else set()
+    if unknown:
+        raise SuiteError(
+            f"task {found.task.name}: clip {clip.id} has an event outside the list",
+            expected=f"one of {len(rule.classes or ())} classes: {', '.join((rule.classes or ())[:10])} …",
+            got=", ".join(sorted(unknown)),
+            fix="mend the clip's JSON, or the suite's label list",
+        )
+    return spans
 
 
 def _labelled(found: TaskClips, pooled: ClipVectors, frames: Frames, spans: list[list[Span]]) -> _Labelled:

@@ -7,12 +7,15 @@ from typing import Any
 
 from uniwhisper.evaluation.strict import Taker, is_count, is_number, is_pattern, is_text, is_texts
 
+EVERY_FIELD = "*"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRule:
-    """How a clip's fields become its class (or, for speech recognition, its text)."""
+    """How a clip's fields become its class (or, for speech recognition, its text; for retrieval, its captions)."""
 
     field: str
+    """`EVERY_FIELD`: the values of all fields, one a line, as they stand in the JSON."""
     missing: str
     """What a clip without the field means: "refuse" (an error) or "leave out" (not part of the task)."""
     min_clips: int
@@ -31,7 +34,7 @@ class LabelRule:
         Raises:
             ValueError: `at_most` is set and the field is not a number.
         """
-        value = fields.get(self.field)
+        value = "\n".join(map(str, fields.values())) or None if self.field == EVERY_FIELD else fields.get(self.field)
         if value is None:
             return None
         if self.at_most is None:

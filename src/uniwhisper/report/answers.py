@@ -39,6 +39,8 @@ def read_answers(result: Result) -> Answers:
     Raises:
         ResultError: the file is not the one that was written with the result.
     """
+    if result.clips_file is None:
+        return {}
     name = result.clips_file["name"]
     # A name from a file: nothing outside the result's own folder is opened.
     path = result.file.parent / Path(name).name

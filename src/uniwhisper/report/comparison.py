@@ -96,7 +96,7 @@ def compare(results: Sequence[Result], *, allow_skips: bool = False) -> Comparis
     """
     assert results, "find_results gives at least one"
     checks: list[tuple[str, Callable[[Result], Any], str]] = [
-        ("protocols", lambda result: result.protocol, "report one protocol at a time"),
+        ("protocols", lambda result: result.protocol, "choose one with --protocol"),
         ("suites", lambda result: result.suite["name"], "choose one with --suite"),
         ("versions of one suite", lambda result: result.suite["hash"], "evaluate all encoders on the same suite file"),
         ("numbers of clips", lambda result: [task.expected for task in result.tasks], "evaluate all on the same data"),

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from uniwhisper.report import words
 from uniwhisper.report.answers import Answers, confusion
 from uniwhisper.report.comparison import Comparison, average_of, score_of
 from uniwhisper.report.page import Bar, Bars, Cell, Page
 from uniwhisper.report.results import Average, Result, Score
 from uniwhisper.report.sources import encoders, protocol, tasks
-from uniwhisper.report.words import count, interval, is_baseline, level, name_of, signed, three_digits
+from uniwhisper.report.words import average_name, count, interval, is_baseline, level, name_of, signed, three_digits
 from uniwhisper.report.words import protocol as protocol_name
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ def begin(comparison: Comparison) -> Page:
 
 
 def averages(page: Page, comparison: Comparison) -> None:
-    """Means of the domains' means with the clip-weighted ones, then the domains."""
+    """The protocol's averages, then the domains."""
     page.heading("Averages")
+    averaged = average_name(comparison.results[0])
     for side in _SIDES:
         measures = [m for m in comparison.measures if any(_average(r, side, m) for r in comparison.results)]
         if not measures:
@@ -45,15 +47,11 @@ def averages(page: Page, comparison: Comparison) -> None:
         page.table(
             ["encoder", *map(name_of, measures)],
             rows,
-            caption="Mean of the domains' means" + ("" if side == "headline" else ", in-domain tasks"),
+            caption=f"{averaged[0].upper()}{averaged[1:]}" + ("" if side == "headline" else ", in-domain tasks"),
         )
         for measure in dict.fromkeys((measures[0], measures[-1])):
             _domains(page, comparison, side, measure)
-    page.text(
-        "The mean is over the domains' means, so that a domain of many tasks does not decide alone; below it the "
-        f"{level(comparison.results[0])} interval, then the mean weighted by the clips of each task. Tasks of a corpus "
-        "that encoders were trained on are averaged apart; variants of a task are in no average."
-    )
+    page.text(words.about_averages(comparison.results[0]))
 
 
 def bars(page: Page, comparison: Comparison, measures: Sequence[str]) -> None:
@@ -71,12 +69,12 @@ def bars(page: Page, comparison: Comparison, measures: Sequence[str]) -> None:
             ]
             if drawn:
                 name = f"{task.name}{' (in-domain)' if task.in_domain else ''}"
-                said = "CTC probe" if task.kind == "asr" else name_of(measure)
+                said = name_of("ctc" if any("ctc" in each for each in task.scores.values()) else measure)
                 panels.append(Bars(f"{name} · {said}", drawn, task.most_common))
+    marked, lines = "Dotted line: always answering the most common class.", any(panel.reference for panel in panels)
     page.bars(
         panels,
-        caption=f"Mean over folds and seeds, with {level(comparison.results[0])} bootstrap intervals. Grey: baselines. "
-        "Dotted line: always answering the most common class.",
+        caption=f"{words.about_scores(comparison.results[0])} Grey: baselines. {marked if lines else ''}".rstrip(),
     )
 
 
@@ -179,7 +177,7 @@ def _average_cell(column: list[Average | None], place: int) -> Cell:
     if average is None:
         return Cell("–")
     top = max(each.value for each in column if each is not None)
-    weighted = f"by clips {three_digits(average.clip_weighted)}"
+    weighted = "" if average.clip_weighted is None else f"by clips {three_digits(average.clip_weighted)}"
     detail = "\n".join(part for part in (interval(average), weighted) if part)
     return Cell(three_digits(average.value), detail, len(column) > 1 and average.value == top)
 
@@ -193,7 +191,7 @@ def _score_table(page: Page, comparison: Comparison, pooling: str | None, measur
             rows.append([Cell(task.name, _marks(comparison.results[0], place)), *_score_cells(found)])
     means = [average_of(r, "headline", pooling or r.poolings[0], measure) for r in comparison.results]
     if any(means):
-        rows.append(["mean of the domains' means", *_score_cells(means)])
+        rows.append([average_name(comparison.results[0]), *_score_cells(means)])
     if rows:
         page.table(["task", *comparison.labels], rows, caption=name_of(measure))
 

@@ -27,7 +27,7 @@ def tasks(page: Page, comparison: Comparison) -> None:
                 f"{task.scored:,}",
                 str(max(skipped)),
                 str(task.classes),
-                three_digits(task.most_common),
+                "–" if task.most_common is None else three_digits(task.most_common),
             ]
         )
     columns = ["task", "what", "metric", "clips", "scored", "skipped", "classes", "most common class"]
@@ -50,7 +50,9 @@ def protocol(page: Page, comparison: Comparison) -> None:
     facts["suite"] = f"{first.suite['name']}, {first.suite['hash'][:12]}"
     facts["seeds"] = ", ".join(f"{name.replace('_', ' ')} {seed}" for name, seed in first.seeds.items())
     if first.not_run:
-        facts["not run"] = f"{', '.join(first.not_run)}: of a kind that this protocol does not score"
+        reasons = dict.fromkeys(reason for _, reason in first.not_run)
+        named = {why: ", ".join(name for name, reason in first.not_run if reason == why) for why in reasons}
+        facts["not run"] = "; ".join(f"{names}: {why}" for why, names in named.items())
     page.facts(facts)
 
 
@@ -69,7 +71,7 @@ def encoders(page: Page, comparison: Comparison) -> None:
                 Cell(identity["weights"][:12], f"trained on: {corpora}"),
                 Cell(identity["code"], commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")),
                 Cell(_poolings(result), f"layer: {identity['layer']}"),
-                Cell(f"{result.seconds['total']:.0f} s", f"vectors {result.seconds['vectors']:.0f} s"),
+                Cell(f"{result.seconds['total']:.0f} s", _vectors(result)),
             ]
         )
     page.table(["encoder", "weights", "code, commit", "pooling, layer", "time"], rows, numeric=False)
@@ -108,6 +110,11 @@ def _checks(page: Page, pairs: list[tuple[str, Result]]) -> None:
         caption="What was measured of the encoder itself",
         numeric=False,
     )
+
+
+def _vectors(result: Result) -> str:
+    seconds = result.seconds.get("vectors")
+    return "" if seconds is None else f"vectors {seconds:.0f} s"
 
 
 def _thousandfold(value: float | None) -> float | None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from uniwhisper.report.comparison import Comparison, average_of, score_of
 from uniwhisper.report.results import Average, Score
-from uniwhisper.report.words import interval, level, name_of, protocol, signed, three_digits
+from uniwhisper.report.words import about_scores, average_name, interval, name_of, protocol, signed, three_digits
 
 if TYPE_CHECKING:
     from uniwhisper.report.build import Differences
@@ -50,7 +50,7 @@ def markdown(comparison: Comparison, differences: Sequence["Differences"], png_n
     clips = ", ".join(f"{task.name} {task.scored:,}" for task in first.tasks)
     seeds = ", ".join(f"{name.replace('_', ' ')} {seed}" for name, seed in first.seeds.items())
     lines += [
-        f"Means over folds and seeds; in brackets the {level(first)} bootstrap interval. Mean: of the domains' means.",
+        f"{about_scores(first)} Mean: {average_name(first)}.",
         _escape(f"Scored clips: {clips}. Seeds: {seeds}. Suite {first.suite['hash'][:12]}."),
         "",
         _row(["encoder", "weights", "code", "pooling", "command"]),

@@ -8,6 +8,9 @@ _NAMES = {
     "linear": "linear probe",
     "mlp": "MLP probe",
     "ctc": "CTC probe",
+    "knn_xares": "kNN as X-ARES has it",
+    "probe": "trained probe",
+    "padded": "mean of all frames, padding included",
     "mean": "mean of the frames",
     "mean_deviation": "mean and deviation of the frames",
     "own": "the encoder's own",
@@ -43,6 +46,36 @@ def interval(score: Score | Average) -> str:
 def protocol(result: Result) -> str:
     """Name and version."""
     return f"{result.protocol.get('name', '?')} {result.protocol.get('version', '')}".strip()
+
+
+def average_name(result: Result) -> str:
+    """What an average of the protocol is a mean of."""
+    return "average by X-ARES's weights" if _is_xares(result) else "mean of the domains' means"
+
+
+def about_averages(result: Result) -> str:
+    """How to read them."""
+    if _is_xares(result):
+        return (
+            "Weighted by numbers that X-ARES sets by hand (the table of tasks has them), over exactly the tasks that "
+            "were run: compare it only with an average over the same tasks. Domains are weighted in the same way."
+        )
+    return (
+        f"The mean is over the domains' means, so that a domain of many tasks does not decide alone; below it the "
+        f"{level(result)} interval, then the mean weighted by the clips of each task. Tasks of a corpus that encoders "
+        "were trained on are averaged apart; variants of a task are in no average."
+    )
+
+
+def about_scores(result: Result) -> str:
+    """What a score is a mean of, and what its interval says."""
+    if _is_xares(result):
+        return f"Means over folds and {result.seeds['runs']} runs; X-ARES has no intervals and makes one run."
+    return f"Means over folds and seeds, with {level(result)} bootstrap intervals."
+
+
+def _is_xares(result: Result) -> bool:
+    return result.protocol.get("name") == "xares"
 
 
 def level(result: Result) -> str:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uniwhisper.evaluation.xares.frames import FrameStore, padded_frames
+from uniwhisper.evaluation.xares.frames import padded_frames
 from uniwhisper.evaluation.xares.metrics import inverse_word_error_rate
 from uniwhisper.evaluation.xares.probe import INIT_SEED, LEARNING_RATE, learning_rate
 
@@ -40,7 +40,7 @@ _NOT_SCORED = -100
 class Transcribed:
     """The clips of a split."""
 
-    frames: FrameStore | Sequence[np.ndarray]
+    frames: Sequence[np.ndarray]
     """(T, D) float32 of each clip, padding of the encoder's batch included where the protocol has it."""
     transcripts: Sequence[str]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uniwhisper.evaluation.xares.frames import FrameStore, padded_frames
+from uniwhisper.evaluation.xares.frames import padded_frames
 from uniwhisper.evaluation.xares.metrics import decide, segment_f1, segments
 from uniwhisper.evaluation.xares.probe import LEARNING_RATE, learning_rate
 from uniwhisper.evaluation.xares.targets import fit_length
@@ -31,15 +31,11 @@ class FrameTask:
     positive_weight: float = 1.0
 
 
-DESED = FrameTask(classes=10, segment_seconds=1.0, average="macro", batch_clips=32, epochs=10)
-MAESTRO = FrameTask(classes=87, segment_seconds=0.1, average="micro", batch_clips=1, epochs=50, positive_weight=10.0)
-
-
 @dataclass(frozen=True)
 class FrameClips:
     """The clips of a split."""
 
-    frames: FrameStore | Sequence[np.ndarray]
+    frames: Sequence[np.ndarray]
     """(T, D) float32 of each clip."""
     targets: Sequence[np.ndarray]
     """(any length, C) 0/1 of each clip, on the encoder's frames."""

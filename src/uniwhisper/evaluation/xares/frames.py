@@ -1,44 +1,64 @@
-"""Frames of a split's clips, made when they are asked for: never all of them on a disk.
+"""Frames of a split's clips in one file on disk, read back clip by clip: an epoch holds one batch in memory.
 
-X-ARES stores every frame (MAESTRO, DESED and LibriSpeech at 20 ms and width 1,280: several hundred GB) and reads it
-again every epoch. Here frames that fit into a given amount of memory stay there; the other clips are encoded again.
+X-ARES stores every frame too, padding of the encoding batch included, one small file per clip in tars.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
+from torch import Tensor
+
+from uniwhisper.core.errors import OutputError
+from uniwhisper.evaluation.xares.pooling import Encode, encoded
 
 
-class FrameStore:
-    """`store[index]`: the frames (T, D) of a clip, float32."""
+class StoredFrames(Sequence[np.ndarray]):
+    """`frames[index]`: the frames (T, D) float32 of a clip, mapped from the file."""
 
-    def __init__(self, encode: Callable[[int], np.ndarray], clips: int, *, memory_bytes: int = 4 << 30) -> None:
-        """
-        Args:
-            encode: frames (T, D) of the clip of an index, the same each time.
-            clips: how many there are.
-            memory_bytes: frames kept, counted as float32. The first clips that fit are kept: every epoch asks for
-                every clip, so throwing out the oldest would throw out what is asked for next.
-        """
-        self._encode, self._clips, self._left = encode, clips, memory_bytes
-        self._kept: dict[int, np.ndarray] = {}
-        self.encoded = 0
-        """Clips encoded so far, again ones counted again."""
+    def __init__(self, file: Path, counts_N: np.ndarray, width: int) -> None:
+        """`counts_N`: int, frames of each clip, which stand one after the other in `file`; `width`: of a frame."""
+        self.counts_N, self.width = counts_N, width
+        self._starts = np.concatenate([[0], np.cumsum(counts_N)]).astype(np.int64)
+        self._frames_TD = np.memmap(file, dtype=np.float32, mode="r", shape=(int(self._starts[-1]), width))
 
     def __len__(self) -> int:
-        return self._clips
+        return len(self.counts_N)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        if index in self._kept:
-            return self._kept[index]
-        if not 0 <= index < self._clips:
+        if not 0 <= index < len(self):
             raise IndexError(index)
-        frames_TD = np.ascontiguousarray(self._encode(index), dtype=np.float32)
-        self.encoded += 1
-        if frames_TD.nbytes <= self._left:
-            self._left -= frames_TD.nbytes
-            self._kept[index] = frames_TD
-        return frames_TD
+        return self._frames_TD[self._starts[index] : self._starts[index + 1]]
+
+    @property
+    def bytes_N(self) -> np.ndarray:
+        """int64, of each clip's frames."""
+        return self.counts_N * (4 * self.width)
+
+
+def store_frames(encode: Encode, batches: Iterable[Tensor], file: Path) -> StoredFrames:
+    """Encode and write all frames of padded batches of waves (B, S), at least one; `file` lives as the caller lets it.
+
+    Raises:
+        OutputError: the file cannot be written, e.g. because the disk is full.
+        EncoderError: as the encoder's.
+    """
+    counts: list[int] = []
+    width = 0
+    try:
+        with file.open("wb") as stream:
+            for frames_BTD in encoded(encode, batches):
+                clips, frames, width = frames_BTD.shape
+                stream.write(np.ascontiguousarray(frames_BTD.cpu().numpy()).data)
+                counts += [frames] * clips
+    except OSError as error:
+        raise OutputError(
+            f"frames cannot be kept in {file.parent}",
+            expected="room for every frame of a task, 4 bytes a number, while the task is scored",
+            got=f"{error.strerror or error} after {sum(counts):,} frames of {width} numbers",
+            fix="make room, or let TMPDIR name a folder with room",
+        ) from None
+    return StoredFrames(file, np.array(counts, dtype=np.int64), width)
 
 
 def padded_frames(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

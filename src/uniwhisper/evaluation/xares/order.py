@@ -16,7 +16,32 @@ CLIP_BUFFER = (2000, 500)
 PAIR_BUFFER = (512, 100)
 """(size, items before the first is given); a pair is a clip, except where a clip has several captions."""
 
+SHARD_CLIPS = 2000
+SHARD_BYTES = 3_000_000_000
+_ARRAY_HEADER_BYTES = 128
+
 Item = TypeVar("Item")
+
+
+def stored_shards(frame_bytes_N: Sequence[int], *, most_clips: int = SHARD_CLIPS) -> list[np.ndarray]:
+    """Clips 0 to N - 1 by the shards into which X-ARES stores their frames, int64.
+
+    webdataset begins a new shard once one holds `most_clips` or 3 GB. The labels stored beside the frames, some
+    hundred bytes a clip, are not counted.
+
+    Args:
+        frame_bytes_N: int, of each clip's frames as float32.
+        most_clips: what X-ARES calls `save_encoded_per_batches`.
+    """
+    shards: list[list[int]] = []
+    filled = SHARD_BYTES
+    for clip, size in enumerate(frame_bytes_N):
+        if filled >= SHARD_BYTES or len(shards[-1]) == most_clips:
+            shards.append([])
+            filled = 0
+        shards[-1].append(clip)
+        filled += int(size) + _ARRAY_HEADER_BYTES
+    return [np.array(shard, dtype=np.int64) for shard in shards]
 
 
 def epoch_orders(shards: Sequence[np.ndarray], *, epochs: int, seed: int, captions: int = 1) -> list[np.ndarray]:

@@ -25,6 +25,8 @@ WIDTH = 1024
 START_TEMPERATURE = 0.07
 BATCH_PAIRS = 128
 EPOCHS = 20
+SHARD_CLIPS = 500
+"""Clips that X-ARES stores in one shard of this task."""
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,38 @@
 """A suite by the protocol `xares`: clips in, weighted averages out.
 
-Tasks of clips, with one class or several. Frame tasks, retrieval and speech recognition need more than a suite says
-(events, a tokenizer, a language model): they are functions of their own here, and are named as not run.
+Every task is scored whose data are there and for which nothing is lacking (`kinds.Judged.lacks`); the others are named
+with the reason. A finished task is kept, so that an interrupted run goes on behind it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 
-from uniwhisper.audio.load import read
-from uniwhisper.core.errors import AudioError
+from uniwhisper.core.identity import hash_json, layer_identity
 from uniwhisper.core.provenance import provenance
-from uniwhisper.evaluation.clips import TaskClips, find_clips
+from uniwhisper.evaluation.clips import find_clips
+from uniwhisper.evaluation.kept import Kept, ScoredTask
 from uniwhisper.evaluation.suites import Suite, SuiteError, Task
+from uniwhisper.evaluation.xares import kinds
 from uniwhisper.evaluation.xares.average import weighted_average
-from uniwhisper.evaluation.xares.pooling import Encode, first_crop, pooled_vectors
-from uniwhisper.evaluation.xares.scoring import PROTOCOL, score_clips
+from uniwhisper.evaluation.xares.scoring import PROTOCOL
+from uniwhisper.evaluation.xares.stored import StoredClips
 
-KINDS = ("clip", "multilabel")
 Progress = Callable[[str, int, int], None]
 
 
 def evaluate(
-    encode: Encode,
+    judged: kinds.Judged,
     model: dict[str, Any],
     suite: Suite,
     data: Path,
     *,
     seeds: Sequence[int] = (0,),
+    kept: Kept | None = None,
     command: str = "",
     device: torch.device | str = "cpu",
     on_progress: Progress = lambda *_: None,
@@ -38,100 +40,131 @@ def evaluate(
     """Judge an encoder, as it takes waves without lengths; returns the result as JSON.
 
     Args:
-        encode: padded waves to frames.
-        model: what the encoder is, for the result.
+        judged: the encoder, and what else tasks need.
+        model: what the encoder is, for the result; for `kept` its `identity` decides.
         data: folder that holds the tasks' folders.
         seeds: one run of X-ARES each.
+        kept: where the scores of finished tasks are kept; None: nowhere.
         command: what to type to get this result again.
         device: where probes are trained.
 
     Raises:
-        SuiteError: data is missing, or no task is one that X-ARES has and this function runs. Data is checked first.
+        SuiteError: a task's data are there and incomplete, a label cannot be used, or no task can be run. All this is
+            checked before anything is encoded.
+        EncoderError, OutputError: as `kinds.score`.
     """
-    chosen = [task for task in suite.tasks if task.xares is not None and task.kind in KINDS]
+    start = perf_counter()
+    not_run = {task.name: reason for task in suite.tasks if (reason := _why_not(judged, task, Path(data)))}
+    chosen = [task for task in suite.tasks if task.name not in not_run]
     if not chosen:
         raise SuiteError(
-            f"suite {suite.name} holds nothing for the protocol xares",
-            expected=f"tasks of the kinds {' and '.join(KINDS)} with X-ARES's settings",
-            got=f"{len(suite.tasks)} tasks without",
-            fix="use the suite xares-22, or the protocol clean",
+            f"suite {suite.name} holds nothing that the protocol xares can run here",
+            expected="a task with X-ARES's settings, its data, and what it needs",
+            got="; ".join(f"{name}: {reason}" for name, reason in not_run.items()),
+            fix="use the suite xares-22 with --data, or the protocol clean",
         )
-    found = [find_clips(task, Path(data)) for task in chosen]
-    tasks = [_task_result(encode, clips, seeds, device, on_progress) for clips in found]
+    found = [StoredClips(find_clips(task, Path(data)), partial(on_progress, task.name)) for task in chosen]
+    for stored in found:
+        kinds.check(stored)
+    protocol = PROTOCOL | _brought(judged, chosen)
+    tasks = [_task_result(judged, stored, protocol, model, seeds, kept, device) for stored in found]
     return {
         "format": "uniwhisper-xares-result",
-        "format_version": 1,
-        "protocol": PROTOCOL,
+        "format_version": 2,
+        "protocol": protocol,
         "suite": {"name": suite.name, "hash": suite.hash, "description": suite.description},
         "model": model,
         "command": command,
         "averages": {measure: _average(tasks, measure) for measure in ("probe", "knn")},
         "tasks": tasks,
-        "not_run": [task.name for task in suite.tasks if task not in chosen],
+        "not_run": not_run,
         "seeds": list(seeds),
+        "seconds": {"total": round(perf_counter() - start, 1)},
         "provenance": provenance(),
     }
 
 
+def _why_not(judged: kinds.Judged, task: Task, data: Path) -> str | None:
+    if reason := judged.lacks(task):
+        return reason
+    if not any((data / task.folder).glob("*.tar")):
+        return f"no archives in DIR/{task.folder}"
+    return None
+
+
+def _brought(judged: kinds.Judged, tasks: Sequence[Task]) -> dict[str, Any]:
+    """What decides scores and is neither the encoder's nor ours: results that differ in it stand in no one table."""
+    parts = {"retrieval": ("tokenizer", judged.tokenizer), "asr": ("language_model", judged.speech)}
+    used = [parts[kind] for kind in parts if any(task.kind == kind for task in tasks)]
+    return {name: f"{part.name}, {part.identity[:12]}" for name, part in used}
+
+
 def _task_result(
-    encode: Encode, found: TaskClips, seeds: Sequence[int], device: torch.device | str, on_progress: Progress
+    judged: kinds.Judged,
+    stored: StoredClips,
+    protocol: dict[str, Any],
+    model: dict[str, Any],
+    seeds: Sequence[int],
+    kept: Kept | None,
+    device: torch.device | str,
 ) -> dict[str, Any]:
-    task, settings = found.task, found.task.xares
-    used, skipped = [], []
+    key = _key(judged, stored, protocol, model, seeds) if kept else ""
+    done = kept.load(key) if kept else None
+    # A clip that failed before may have lacked a decoder that is there now.
+    if done is not None and stored.still_fails(done.result["clips"]["skipped"]):
+        return done.result
+    result = _scored(judged, stored, seeds, device)
+    if kept:
+        kept.save(key, ScoredTask(result, {}, {}))
+    return result
 
-    def waves() -> Iterator[np.ndarray]:
-        for place, clip in enumerate(found.clips):
-            on_progress(task.name, place, len(found.clips))
-            try:
-                wave_S = read(clip.source.audio(), name=clip.id)
-            except AudioError as error:
-                skipped.append({"id": clip.id, "reason": error.one_line})
-                continue
-            used.append(clip)
-            yield first_crop(wave_S, settings.crop_seconds)
-        on_progress(task.name, len(found.clips), len(found.clips))
 
-    vectors_ND = pooled_vectors(encode, waves(), batch_clips=settings.encode_batch)
-    lost = {clip.fold for clip in found.clips} - {clip.fold for clip in used}
-    if lost:
-        raise SuiteError(
-            f"task {task.name}: no clip of {', '.join(sorted(lost))} could be decoded",
-            expected="clips in every fold",
-            got=f"{len(used)} of {len(found.clips)} clips; first failure: {skipped[0]['reason']}",
-            fix="mend the clips that fail, or unpack the set again",
-        )
-    scores = score_clips(
-        vectors_ND,
-        _targets(task, found.classes, [clip.label for clip in used]),
-        [clip.fold for clip in used],
-        splits=settings.splits or None,
-        batch_clips=settings.batch,
-        epochs=settings.epochs,
-        with_knn=settings.knn,
-        seeds=seeds,
-        classes=len(found.classes),
-        device=device,
+def _key(
+    judged: kinds.Judged,
+    stored: StoredClips,
+    protocol: dict[str, Any],
+    model: dict[str, Any],
+    seeds: Sequence[int],
+) -> str:
+    """All that decides a task's scores."""
+    return hash_json(
+        {
+            "protocol": protocol,
+            "code": layer_identity("evaluation"),
+            "task": repr(stored.task),
+            "data": stored.found.hash,
+            "order": [clip.id for clips in stored.splits.values() for clip in clips],
+            "encoder": [model["identity"], judged.timed.hop_seconds if judged.timed else None],
+            "seeds": list(seeds),
+        }
     )
+
+
+def _scored(
+    judged: kinds.Judged, stored: StoredClips, seeds: Sequence[int], device: torch.device | str
+) -> dict[str, Any]:
+    task, found = stored.task, stored.found
+    scores = kinds.score(judged, stored, seeds, device)
+    used = sum(map(len, stored.used.values()))
+    stored.on_progress(len(found.clips), len(found.clips))
     return {
         "name": task.name,
+        "description": task.description,
+        "domain": task.domain,
         "kind": task.kind,
-        "weight": settings.weight,
-        "classes": len(found.classes),
+        "metric": task.metric,
+        "weight": stored.settings.weight,
+        "classes": len(task.label.classes or found.classes),
         "data": found.hash,
-        "clips": {"expected": len(found.clips), "used": len(used), "skipped": skipped, "left_out": found.left_out},
-        "probe": {"score": float(np.mean(scores.probe)), "seeds": scores.probe, "folds": scores.probe_folds},
-        "knn": None if scores.knn is None else {"score": scores.knn, "folds": scores.knn_folds},
+        "splits": [stored.settings.splits["test"]] if stored.settings.splits else list(stored.splits),
+        "clips": {
+            "expected": len(found.clips),
+            "used": used,
+            "skipped": stored.skipped,
+            "left_out": found.left_out,
+        },
+        **scores,
     }
-
-
-def _targets(task: Task, classes: list[str], labels: list[str]) -> np.ndarray:
-    index_of = {name: index for index, name in enumerate(classes)}
-    if task.kind == "clip":
-        return np.array([index_of[label] for label in labels], dtype=np.int64)
-    targets_NC = np.zeros((len(labels), len(classes)), dtype=np.float32)
-    for row_C, label in zip(targets_NC, labels, strict=True):
-        row_C[[index_of[name] for name in label.split(task.label.separator)]] = 1
-    return targets_NC
 
 
 def _average(tasks: list[dict[str, Any]], measure: str) -> dict[str, Any] | None:

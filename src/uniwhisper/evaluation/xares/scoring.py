@@ -16,13 +16,12 @@ from uniwhisper.evaluation.xares.metrics import accuracy, mean_average_precision
 
 BATCH_CLIPS = 32
 EPOCHS = 10
-SHARD_CLIPS = 2000
 
 PROTOCOL: dict[str, Any] = {
     "name": "xares",
-    "version": 1,
+    "version": 2,
     "reproduces": "xares 0.1.3",
-    "vectors": "mean over all frames of zero-padded batches, padding included",
+    "vectors": "mean over all frames of zero-padded batches of one split, padding included",
     "crops": "the first crop of each clip",
     "knn": {
         "similarity": "query normalised per clip, reference per feature over its clips",
@@ -38,6 +37,9 @@ PROTOCOL: dict[str, Any] = {
         "order": "buffers of 2000 and 512 clips",
         "chosen_on": "the split that X-ARES names; in folds the scored fold itself",
     },
+    "events": "the probe on every frame, at the encoder's true hop; F1 of segments",
+    "retrieval": "two towers from scratch on pooled vectors and captions' tokens; recall at 1, both directions",
+    "speech": "adapter before a frozen causal language model; 1 - WER in lower case",
     "score": "mean over folds",
     "average": "weights of X-ARES over exactly the tasks that were run",
 }
@@ -65,6 +67,7 @@ def score_clips(
     with_knn: bool = True,
     seeds: Sequence[int] = (0,),
     classes: int | None = None,
+    frame_bytes_N: np.ndarray | None = None,
     device: torch.device | str = "cpu",
 ) -> ClipScores:
     """Score a clip task.
@@ -79,11 +82,13 @@ def score_clips(
         with_knn: whether X-ARES runs kNN on the task.
         seeds: of the orders; all are trained together.
         classes: width of the linear layer; None: the highest class there is.
+        frame_bytes_N: int, of each row's frames, by which X-ARES closes shards at 3 GB; None: shards of 2,000 clips.
         device: where to train.
     """
     split_N = np.asarray(split_of_clip, dtype=object)
     rows = {name: np.flatnonzero(split_N == name) for name in dict.fromkeys(split_of_clip)}
-    shards = {name: np.split(clips, range(SHARD_CLIPS, len(clips), SHARD_CLIPS)) for name, clips in rows.items()}
+    sizes_N = np.zeros(len(split_N), dtype=np.int64) if frame_bytes_N is None else frame_bytes_N
+    shards = {name: [clips[s] for s in order.stored_shards(sizes_N[clips])] for name, clips in rows.items()}
     if splits is None:
         others = {name: [shard for other in rows if other != name for shard in shards[other]] for name in rows}
         folds = [(others[name], rows[name], rows[name]) for name in rows]

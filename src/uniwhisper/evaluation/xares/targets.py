@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from uniwhisper.core.errors import UserError
+from uniwhisper.evaluation.spans import Span
 
 DESED_CLASSES = (
     "Cat",
@@ -26,6 +27,26 @@ DESED_CLASSES = (
 DESED_SECONDS = 10
 LOWEST_PITCH, PITCHES = 21, 87
 """MIDI notes 21 (A0) to 107: the piano's highest key, 108, has no class."""
+PITCH_NAMES = tuple(f"{note:03d}" for note in range(LOWEST_PITCH, LOWEST_PITCH + PITCHES))
+
+
+class EventTargets(Sequence[np.ndarray]):
+    """Float32 targets (T, C) of clips, made when one is asked for: all of MAESTRO's would fill 10 GB."""
+
+    def __init__(self, spans: Sequence[Sequence[Span]], classes: Sequence[str], *, hop_seconds: float) -> None:
+        """`spans`: of each clip, of no class but `classes`; these are notes if they are `PITCH_NAMES`."""
+        self._spans, self._classes, self._hop_seconds = spans, classes, hop_seconds
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        spans = self._spans[index]
+        if tuple(self._classes) == PITCH_NAMES:
+            notes = [{"note": int(each.name), "start": each.start_seconds, "end": each.end_seconds} for each in spans]
+            return note_frames(notes, hop_seconds=self._hop_seconds)
+        events = [{"label": each.name, "onset": each.start_seconds, "offset": each.end_seconds} for each in spans]
+        return event_frames(events, self._classes, hop_seconds=self._hop_seconds)
 
 
 def many_hot(text: str, classes: Sequence[str], *, separator: str = ";") -> np.ndarray:
