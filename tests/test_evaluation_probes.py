@@ -200,13 +200,13 @@ def test_groups_are_never_on_both_sides_when_a_setting_is_chosen(monkeypatch):
     """Every clip has a twin; parted twins would flatter the settings that learn by heart."""
     reference, labels = blobs(0, clips=60)
     seen = []
-    real = selection._stack
+    real = selection._stacks
 
-    def watched(measure, vectors, targets, parts, device):
+    def watched(vectors, targets, parts, device):
         seen.append(parts)
-        return real(measure, vectors, targets, parts, device)
+        return real(vectors, targets, parts, device)
 
-    monkeypatch.setattr(selection, "_stack", watched)
+    monkeypatch.setattr(selection, "_stacks", watched)
     groups = [str(clip // 6) for clip in range(60)] + ["q"] * 90
     ask("linear", reference, labels, blobs(1)[0], groups=groups)
     (fitting, choosing) = seen[0][0]

@@ -3,8 +3,8 @@
     x' = s x V / sqrt(e + 1)          e, V: eigenvalues and eigenvectors of X'X / N of the standardised reference
 
 so that strong directions (encoders have a few, with e in the hundreds) do not hold up the weak ones; a direction of
-less than one feature's variance is not blown up. s makes the mean square of an entry 1. The map can be undone, so the
-probe can say what it could say before; only the reference of each fold decides the map.
+less than one feature's variance is not blown up. s makes the mean square of an entry 1. Only the reference
+of each fold decides the map.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ import torch
 
 SHRINK = 1.0
 """Added to each variance, in units of one standardised feature's."""
-RANK = 1e-6
-"""Directions of less than this share of the strongest one's variance are rounding errors, and left out."""
+KEPT = 0.9999
+"""Share of the variance whose directions are kept, the strongest first: half as many, at the same inner scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Axes:
         """`reference_ND`: float32, standardised on itself."""
         reference = torch.from_numpy(reference_ND).to(device)
         values_D, vectors_DD = torch.linalg.eigh(reference.T @ reference / len(reference))
-        there_D = values_D > RANK * values_D[-1]
-        if not there_D.any():  # all clips alike: there is nothing to turn
+        if values_D[-1] <= 0:  # all clips alike: there is nothing to turn
             return cls(torch.eye(len(values_D), device=device))
+        there_D = values_D.clamp(min=0).cumsum(0) > (1 - KEPT) * values_D.sum()
         values_K = values_D[there_D]
         scale = (values_K / (values_K + SHRINK)).mean().rsqrt()
         return cls(vectors_DD[:, there_D] * (scale / (values_K + SHRINK).sqrt()))

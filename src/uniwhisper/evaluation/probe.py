@@ -25,6 +25,8 @@ BATCH_CLIPS = 128
 class Setting:
     learning_rate: float
     weight_decay: float
+    along_axes: bool = False
+    """Whether features are turned to their principal axes (`axes.py`)."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a number means. Results are compared only where all of this agrees; a change of method changes the version."""
 
+from dataclasses import asdict
 from typing import Any
 
 from uniwhisper.evaluation import axes, bootstrap, events, knn, linear, probe, selection, speech
@@ -18,9 +19,12 @@ PROTOCOL: dict[str, Any] = {
     },
     "probes": {
         "vectors": "standardised on the training fold",
+        "axes": f"its principal axes with {axes.KEPT:.2%} of the variance, each divided by the root of its variance "
+        f"plus {axes.SHRINK:g}",
         "chosen_on": f"{selection.INNER_SHARE:.0%} of the training fold, whole groups, never scored",
         "linear": {
             "model": "linear, L2 penalty on the weights",
+            "vectors": "along the axes",
             "optimiser": f"L-BFGS on all clips to gradients of {linear.TOLERANCE:g}, {selection.ROUGH:g} when choosing",
             "penalties": list(selection.PENALTIES),
             "patience": selection.PATIENCE,
@@ -28,9 +32,9 @@ PROTOCOL: dict[str, Any] = {
         },
         "mlp": {
             "model": f"one hidden layer of {probe.HIDDEN}, gelu",
-            "vectors": f"along the principal axes, each divided by the root of its variance plus {axes.SHRINK:g}",
+            "vectors": "along the axes or not, as the grid says",
             "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}",
-            "grid": [[setting.learning_rate, setting.weight_decay] for setting in selection.GRID],
+            "grid": [asdict(setting) for setting in selection.GRID],
             "epochs": {
                 "ladder": list(selection.LADDER),
                 "least_steps": selection.LEAST_STEPS,

@@ -10,7 +10,7 @@ settings that answer those best are used on the whole training fold; only that a
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -34,13 +34,15 @@ PATIENCE = 2
 """Penalties in a row that are no better, after which no weaker one is tried."""
 ROUGH = 1e-3
 """Largest entry of the gradient at which a penalty is judged; what answers is solved to `linear.TOLERANCE`."""
-GRID = (Setting(3e-3, 0.0), Setting(1e-3, 0.0), Setting(3e-3, 3.0))
+GRID = (Setting(3e-3, 0.0, along_axes=True), Setting(3e-3, 3.0, along_axes=True), Setting(1e-3, 0.0))
 LADDER = (1, 2, 4, 8)
 """Epochs asked at, in units that make the last at least `LEAST_STEPS` steps; the last is for a fold's best setting."""
 LEAST_STEPS = 64
 DOUBLINGS = 3
 """How often the epochs may be doubled while a curve still rises."""
 
+Stacks = dict[bool, Stack]
+"""Standardised vectors (False), and the same along their axes (True)."""
 Rank = tuple[float, float]
 """Inner score, and the loss taken negative: a small held-out part is soon answered without a mistake."""
 
@@ -59,7 +61,7 @@ class Choice:
 
 
 def _chosen(setting: Setting, epochs: int) -> dict[str, float]:
-    return {"learning_rate": setting.learning_rate, "weight_decay": setting.weight_decay, "epochs": epochs}
+    return asdict(setting) | {"epochs": epochs}
 
 
 DEFAULTS = {
@@ -111,15 +113,15 @@ def answer(
     if places:
         held_out = [parts[place] for place in places]
         truths = [targets[choosing] for _, choosing in held_out]
-        stack = _stack(measure, vectors_ND, targets, held_out, device)
-        for place, choice in zip(places, choose(stack, truths, metric, classes), strict=True):
+        stacks = _stacks(vectors_ND, targets, held_out, device)
+        for place, choice in zip(places, choose(stacks, truths, metric, classes), strict=True):
             choices[place] = choice
-    stack = _stack(measure, vectors_ND, targets, [(f.reference, f.scored) for f in folds], device)
-    return ProbeAnswers(give(stack, [choice.chosen for choice in choices], classes), choices)
+    stacks = _stacks(vectors_ND, targets, [(f.reference, f.scored) for f in folds], device)
+    return ProbeAnswers(give(stacks, [choice.chosen for choice in choices], classes), choices)
 
 
-def _choose_linear(stack: Stack, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
-    probe = LinearProbe(stack, classes)
+def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
+    probe = LinearProbe(stacks[True], classes)
     ranks: list[list[Rank]] = [[] for _ in truths]
     waiting = list(range(len(truths)))
     for penalty in PENALTIES:
@@ -139,16 +141,18 @@ def _choose_linear(stack: Stack, truths: list[np.ndarray], metric: str, classes:
     return choices
 
 
-def _answer_linear(stack: Stack, chosen: list[dict[str, float]], classes: int) -> list[list[np.ndarray]]:
-    solution = LinearProbe(stack, classes).solve([each["penalty"] for each in chosen])
+def _answer_linear(stacks: Stacks, chosen: list[dict[str, float]], classes: int) -> list[list[np.ndarray]]:
+    solution = LinearProbe(stacks[True], classes).solve([each["penalty"] for each in chosen])
     return [[logits] for logits in solution.logits()]
 
 
-def _choose_hidden(stack: Stack, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
-    unit = max(1, -(-LEAST_STEPS // (LADDER[-1] * stack.steps_per_epoch)))
+def _choose_hidden(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
+    unit = max(1, -(-LEAST_STEPS // (LADDER[-1] * stacks[False].steps_per_epoch)))
     places = range(len(truths))
     problems = [Problem(place, INNER_SEED) for place in places]
-    trainers = [Trainer(stack, problems, setting, classes=classes, hidden=HIDDEN) for setting in GRID]
+    trainers = [
+        Trainer(stacks[setting.along_axes], problems, setting, classes=classes, hidden=HIDDEN) for setting in GRID
+    ]
     ranks: list[list[list[Rank]]] = [[[] for _ in places] for _ in GRID]
     for trainer, mine in zip(trainers, ranks, strict=True):
         for before, rung in pairwise((0, *LADDER[:-1])):
@@ -188,13 +192,17 @@ def _go_on(
     return waiting
 
 
-def _answer_hidden(stack: Stack, chosen: list[dict[str, float]], classes: int, *, seed: int) -> list[list[np.ndarray]]:
+def _answer_hidden(
+    stacks: Stacks, chosen: list[dict[str, float]], classes: int, *, seed: int
+) -> list[list[np.ndarray]]:
     logits: list[list[np.ndarray]] = [[np.zeros(0)] * SEEDS for _ in chosen]
     alike: dict[tuple[float, ...], list[Problem]] = defaultdict(list)
     for place, each in enumerate(chosen):
         alike[tuple(each.values())] += [Problem(place, seed + number) for number in range(SEEDS)]
-    for (learning_rate, weight_decay, epochs), problems in alike.items():
-        trainer = Trainer(stack, problems, Setting(learning_rate, weight_decay), classes=classes, hidden=HIDDEN)
+    for (learning_rate, weight_decay, along_axes, epochs), problems in alike.items():
+        trainer = Trainer(
+            stacks[bool(along_axes)], problems, Setting(learning_rate, weight_decay), classes=classes, hidden=HIDDEN
+        )
         trainer.train(int(epochs))
         for problem, logits_QC in zip(problems, trainer.ask(), strict=True):
             logits[problem.fold][problem.seed - seed] = logits_QC
@@ -216,20 +224,18 @@ def _rises(ranks: Sequence[Rank], clips: int) -> bool:
     return _best(ranks) == len(ranks) - 1 and last - before > 0.5 * float(np.sqrt(last * (1 - last) / clips))
 
 
-def _stack(
-    measure: str,
+def _stacks(
     vectors_ND: np.ndarray,
     targets: np.ndarray,
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     device: torch.device | str,
-) -> Stack:
-    """Each part standardised on its own reference, for the probe with a hidden layer also along its axes."""
-    folds = []
+) -> Stacks:
+    """Each part standardised on its own reference."""
+    plain, turned = [], []
     for reference, queries in parts:
         standardise = Standardiser.fit(vectors_ND[reference])
         inputs, asked = standardise(vectors_ND[reference]), standardise(vectors_ND[queries])
-        if measure == "mlp":
-            axes = Axes.fit(inputs, device)
-            inputs, asked = axes(inputs), axes(asked)
-        folds.append((inputs, targets[reference], asked))
-    return Stack.of(folds, device)
+        plain.append((inputs, targets[reference], asked))
+        axes = Axes.fit(inputs, device)
+        turned.append((axes(inputs), targets[reference], axes(asked)))
+    return {False: Stack.of(plain, device), True: Stack.of(turned, device)}
