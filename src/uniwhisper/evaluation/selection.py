@@ -34,7 +34,7 @@ PATIENCE = 2
 """Penalties in a row that are no better, after which no weaker one is tried."""
 ROUGH = 1e-3
 """Largest entry of the gradient at which a penalty is judged; what answers is solved to `linear.TOLERANCE`."""
-GRID = (Setting(3e-3, 0.0, along_axes=True), Setting(3e-3, 3.0, along_axes=True), Setting(1e-3, 0.0))
+GRID = (Setting(3e-3, 0.0, along_axes=True), Setting(1e-3, 3.0, along_axes=True), Setting(3e-3, 3.0))
 LADDER = (1, 2, 4, 8)
 """Epochs asked at, in units that make the last at least `LEAST_STEPS` steps; the last is for a fold's best setting."""
 LEAST_STEPS = 64
