@@ -15,7 +15,7 @@ import torch
 SHRINK = 1.0
 """Added to each variance, in units of one standardised feature's."""
 KEPT = 0.9999
-"""Share of the variance whose directions are kept, the strongest first: half as many, at the same inner scores."""
+"""Share of the variance whose directions are kept, the strongest first (docs/decisions/0030-clean-3.md)."""
 
 
 @dataclass(frozen=True, eq=False)
