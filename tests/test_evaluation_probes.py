@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from uniwhisper.evaluation import selection
+from uniwhisper.evaluation.axes import Axes
 from uniwhisper.evaluation.folds import Standardiser, make_folds
+from uniwhisper.evaluation.linear import LinearProbe
 from uniwhisper.evaluation.metrics import loss_of_logits, mean_average_precision
-from uniwhisper.evaluation.probe import Problem, Setting, Stack, train
+from uniwhisper.evaluation.probe import Problem, Setting, Stack, Trainer
+
+SEEDS = {"linear": 1, "mlp": 5}
 
 
 def blobs(seed: int, *, classes: int = 3, clips: int = 90, width: int = 6, distance: float = 6.0):
@@ -28,16 +32,25 @@ def ask(measure, reference, labels, queries, *, groups=None, targets=None, metri
         measure, vectors, places if targets is None else targets, places, groups, folds,
         metric=metric, classes=classes or int(labels.max()) + 1, seed=0,
     )  # fmt: skip
-    return given.logits[0], given.trainings[0]
+    return given.logits[0], given.choices[0]
+
+
+def train(stack, problems, setting, *, classes, hidden, checkpoints):
+    """Logits after each number of epochs, `[checkpoint][problem]`, of one training that goes on."""
+    trainer, answers = Trainer(stack, problems, setting, classes=classes, hidden=hidden), []
+    for before, epochs in zip((0, *checkpoints), checkpoints, strict=False):
+        trainer.train(epochs - before)
+        answers.append(trainer.ask())
+    return answers
 
 
 @pytest.mark.parametrize("measure", ["linear", "mlp"])
 def test_probes_learn_what_is_separable(measure):
     reference, labels = blobs(0)
     queries, truth = blobs(1)
-    logits, training = ask(measure, reference, labels, queries)
-    assert len(logits) == 5 and all((each.argmax(axis=1) == truth).all() for each in logits)
-    assert training.setting in selection.GRID[measure] and not training.underfit
+    logits, choice = ask(measure, reference, labels, queries)
+    assert len(logits) == SEEDS[measure] and all((each.argmax(axis=1) == truth).all() for each in logits)
+    assert not choice.underfit and max(choice.curve["inner"]) == 1
 
 
 def test_only_the_hidden_layer_learns_what_is_not_linear():
@@ -51,21 +64,85 @@ def test_only_the_hidden_layer_learns_what_is_not_linear():
     assert score["linear"] < 0.65 and score["mlp"] > 0.9
 
 
-def test_linear_probe_trained_long_agrees_with_scikit_learn():
+@pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_linear_probe_is_the_logistic_regression_of_scikit_learn(classes, strength):
+    """Folds of different sizes and penalties, solved side by side."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
-    reference, labels = blobs(0, distance=0.6, clips=300)
-    queries, _ = blobs(1, distance=0.6, clips=300)
-    scaler = StandardScaler().fit(reference)
-    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=10000).fit(scaler.transform(reference), labels)
-    standardise = Standardiser.fit(reference)
-    stack = Stack.of([(standardise(reference), labels, standardise(queries))])
-    ((logits,),) = train(stack, [Problem(0, 0)], Setting(1e-2, 0.0), classes=3, hidden=0, checkpoints=(400,))
-    theirs = model.decision_function(scaler.transform(queries))
-    assert (logits.argmax(axis=1) == theirs.argmax(axis=1)).mean() >= 0.99
-    centred = logits - logits.mean(axis=1, keepdims=True)
-    assert np.corrcoef(centred.ravel(), (theirs - theirs.mean(axis=1, keepdims=True)).ravel())[0, 1] > 0.995
+    folds, penalties = [], []
+    for seed, clips in ((0, 300), (1, 230)):
+        reference, labels = blobs(seed, distance=0.6, clips=clips, classes=classes, width=12)
+        queries, _ = blobs(seed + 5, distance=0.6, clips=100, classes=classes, width=12)
+        standardise = Standardiser.fit(reference)
+        folds.append((standardise(reference), labels, standardise(queries)))
+        penalties.append(1 / (strength * clips))
+    solution = LinearProbe(Stack.of(folds), classes).solve(penalties, tolerance=1e-5)
+    assert all(solution.solved)
+    for (reference, labels, queries), logits in zip(folds, solution.logits(), strict=True):
+        model = LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(reference, labels)
+        theirs = model.predict_proba(queries)
+        ours = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None])
+        if classes == 2:  # scikit-learn penalises the log-odds, which are our two columns' difference
+            model = LogisticRegression(C=2 * strength, tol=1e-8, max_iter=10_000).fit(reference, labels)
+            theirs = model.predict_proba(queries)
+        np.testing.assert_allclose(ours, theirs, atol=5e-3)
+
+
+def test_the_linear_probe_of_several_classes_is_one_regression_per_class():
+    from sklearn.linear_model import LogisticRegression
+
+    generator = np.random.default_rng(0)
+    reference, queries = (generator.normal(size=(n, 5)).astype(np.float32) for n in (200, 50))
+    targets = (reference[:, :3] + generator.normal(size=(200, 3)) > 0.5).astype(np.float32)
+    probe = LinearProbe(Stack.of([(reference, targets, queries)]), 3)
+    (logits,) = probe.solve([0.01], tolerance=1e-5).logits()
+    for column in range(3):
+        model = LogisticRegression(C=1 / (0.01 * 200), tol=1e-8).fit(reference, targets[:, column])
+        np.testing.assert_allclose(logits[:, column], model.decision_function(queries), atol=1e-2)
+
+
+def test_the_path_to_a_penalty_does_not_matter():
+    """From the answers to stronger penalties, and with other folds left behind: the same optimum."""
+    folds = [(*blobs(seed, distance=0.6, clips=200), blobs(9)[0]) for seed in (0, 1)]
+    warm = LinearProbe(Stack.of(folds), 3)
+    warm.solve([1.0, 1.0])
+    warm.keep([1])
+    (along,) = warm.solve([0.01], tolerance=1e-6).logits()
+    (cold,) = LinearProbe(Stack.of(folds[1:]), 3).solve([0.01], tolerance=1e-6).logits()
+    np.testing.assert_allclose(along, cold, atol=1e-2)
+
+
+def test_axes_can_be_undone_and_put_no_direction_above_the_rest():
+    generator = np.random.default_rng(0)
+    mixed = (generator.normal(size=(500, 8)) @ generator.normal(size=(8, 8)) * 3).astype(np.float32)
+    mixed[:, 7] = mixed[:, 0]  # a direction that is not there
+    standard = Standardiser.fit(mixed)(mixed)
+    axes = Axes.fit(standard)
+    turned = axes(standard)
+    assert turned.shape == (500, 7) and np.mean(turned**2) == pytest.approx(1, rel=1e-4)
+    covariance = turned.T @ turned / 500
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-3)
+    back = np.linalg.lstsq(turned, standard, rcond=None)[0]
+    np.testing.assert_allclose(turned @ back, standard, atol=1e-3)
+
+
+def test_axes_of_clips_that_are_all_alike_leave_them():
+    assert Axes.fit(np.zeros((4, 3), dtype=np.float32))(np.ones((2, 3), dtype=np.float32)).shape == (2, 3)
+
+
+def test_problems_that_are_kept_go_on_as_if_alone_with_their_state():
+    stack = Stack.of([(*blobs(0), blobs(1)[0])])
+    problems = [Problem(0, seed) for seed in range(3)]
+    fewer, all_of_them = (Trainer(stack, problems, Setting(3e-3, 0.5), classes=3, hidden=8) for _ in range(2))
+    for trainer in (fewer, all_of_them):
+        trainer.train(2)
+    fewer.keep([2, 0])
+    for trainer in (fewer, all_of_them):
+        trainer.train(3)
+    whole = all_of_them.ask()
+    for kept, place in zip(fewer.ask(), (2, 0), strict=True):
+        np.testing.assert_allclose(kept, whole[place], atol=1e-4)
 
 
 @pytest.mark.parametrize("hidden", [0, 16])
@@ -106,8 +183,9 @@ def test_probes_are_at_chance_on_shuffled_labels():
 def test_settings_are_chosen_without_the_scored_fold():
     reference, labels = blobs(0, distance=0.5)
     near, far = blobs(1, distance=0.5)[0], 1000 * blobs(2, distance=5.0)[0]
-    chosen = [ask("linear", reference, labels, queries)[1] for queries in (near, far)]
-    assert chosen[0] == chosen[1] or vars(chosen[0]) == vars(chosen[1])
+    for measure in ("linear", "mlp"):
+        chosen = [ask(measure, reference, labels, queries)[1] for queries in (near, far)]
+        assert chosen[0] == chosen[1]
 
 
 def test_no_answer_depends_on_the_other_scored_clips():
@@ -122,13 +200,13 @@ def test_groups_are_never_on_both_sides_when_a_setting_is_chosen(monkeypatch):
     """Every clip has a twin; parted twins would flatter the settings that learn by heart."""
     reference, labels = blobs(0, clips=60)
     seen = []
-    real = selection._stack
+    real = selection._stacks
 
     def watched(vectors, targets, parts, device):
         seen.append(parts)
         return real(vectors, targets, parts, device)
 
-    monkeypatch.setattr(selection, "_stack", watched)
+    monkeypatch.setattr(selection, "_stacks", watched)
     groups = [str(clip // 6) for clip in range(60)] + ["q"] * 90
     ask("linear", reference, labels, blobs(1)[0], groups=groups)
     (fitting, choosing) = seen[0][0]
@@ -141,13 +219,14 @@ def test_a_curve_that_still_rises_is_trained_longer(monkeypatch):
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(1200, 6)).astype(np.float32)
     labels = (vectors[:, 0] * vectors[:, 1] > 0).astype(np.int64)
-    monkeypatch.setitem(selection.GRID, "mlp", (Setting(1e-3, 0.0),))
-    monkeypatch.setitem(selection.LEAST_STEPS, "mlp", 16)
+    monkeypatch.setattr(selection, "GRID", (Setting(1e-3, 0.0),))
+    monkeypatch.setattr(selection, "LEAST_STEPS", 16)
     _, patient = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
     monkeypatch.setattr(selection, "DOUBLINGS", 0)
     _, hasty = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
-    assert hasty.underfit and hasty.epochs == 8
-    assert patient.epochs > 8 and patient.curve[-1][1] > hasty.curve[-1][1] + 0.05
+    assert hasty.underfit and hasty.chosen["epochs"] == 8
+    assert patient.chosen["epochs"] > 8 and patient.curve["inner"][-1] > hasty.curve["inner"][-1] + 0.05
+    assert patient.curve["inner"][:4] == hasty.curve["inner"], "it must go on, not begin anew"
 
 
 def test_several_classes_per_clip():
@@ -190,9 +269,23 @@ def test_losses_are_those_of_torch():
     )
 
 
-def test_equal_scores_are_settled_by_the_loss():
-    grid = (Setting(1e-3, 0.0), Setting(1e-2, 0.0))
-    ranks = np.array([[[0.9, -1.0], [1.0, -0.5]], [[1.0, -0.4], [1.0, -0.2]]])
-    chosen = selection._best(grid, (1, 2), ranks, clips=10)
-    assert (chosen.setting, chosen.epochs) == (grid[1], 2)
-    assert chosen.curve == [(1, 1.0), (2, 1.0)] and not chosen.underfit
+def test_equal_scores_are_settled_by_the_loss_then_by_the_earlier():
+    assert selection._best([(0.9, -1.0), (1.0, -0.5), (1.0, -0.2), (1.0, -0.2)]) == 2
+
+
+def test_a_rise_within_chance_is_not_a_rise():
+    """Half a standard error of 100 clips at 0.5 is 0.025."""
+    assert selection._rises([(0.4, 0.0), (0.5, 0.0)], 100)
+    assert not selection._rises([(0.48, 0.0), (0.5, 0.0)], 100)
+    assert not selection._rises([(0.6, 0.0), (0.4, 0.0), (0.5, 0.0)], 100), "the best lies behind"
+
+
+def test_penalties_are_tried_until_two_in_a_row_are_no_better():
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(500, 40)).astype(np.float32)
+    labels = (vectors[:, 0] + generator.normal(size=500) > 0).astype(np.int64)
+    _, choice = ask("linear", vectors[:400], labels[:400], vectors[400:])
+    inner, tried = choice.curve["inner"], choice.curve["penalties"]
+    assert tried == list(selection.PENALTIES[: len(inner)]) and len(tried) < len(selection.PENALTIES)
+    best = tried.index(choice.chosen["penalty"])
+    assert best == len(tried) - 3 and inner[best] == max(inner)

@@ -38,7 +38,7 @@ def hasty(request, monkeypatch):
     """Probes of a few steps, where the test does not ask how good they are."""
     if "peak" in request.node.name or "only_questions" in request.node.name:
         return
-    monkeypatch.setattr(selection, "LEAST_STEPS", {"linear": 16, "mlp": 8})
+    monkeypatch.setattr(selection, "LEAST_STEPS", 8)
     monkeypatch.setattr(selection, "DOUBLINGS", 0)
 
 

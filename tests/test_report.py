@@ -120,7 +120,7 @@ def test_the_page_holds_every_score_and_nothing_foreign(comparison_of):
             assert f"{three_digits(each['score'])} [" in built.markdown
         assert content["command"] in text and content["command"] in built.markdown
         assert content["model"]["identity"]["weights"][:12] in text
-    assert "clean 2" in text and "95%" in text and "default" in text
+    assert "clean 3" in text and "95%" in text and "default" in text
     assert "script" not in page.tags and "img" not in page.tags
 
 
@@ -200,7 +200,7 @@ def test_everything_is_escaped(comparison_of):
     ("change", "message"),
     [
         ({"protocol": {"name": "xares", "version": 1}}, "cannot mix protocols"),
-        ({"protocol": {"name": "clean", "version": 3}}, "cannot mix protocols"),
+        ({"protocol": {"name": "clean", "version": 2}}, "cannot mix protocols"),
         ({"suite": {"name": "dev", "hash": "5" * 64, "description": ""}}, "cannot mix suites"),
         ({"suite": {"name": "toy", "hash": "6" * 64, "description": ""}}, "cannot mix versions of one suite"),
         ({"seeds": {"first": 1}}, "cannot mix seeds"),

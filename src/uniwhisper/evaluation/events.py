@@ -22,9 +22,9 @@ from uniwhisper.evaluation.frame_probe import BATCH_RUNS, RUN_FRAMES, steps_per_
 from uniwhisper.evaluation.kept import ScoredTask
 from uniwhisper.evaluation.metrics import f1_of_counts
 from uniwhisper.evaluation.pooling import measured_hop_seconds
-from uniwhisper.evaluation.probe import Setting
+from uniwhisper.evaluation.probe import HIDDEN, Setting
 from uniwhisper.evaluation.scoring import PROBE_MEASURES, bootstrap_seed, rows_of, summary
-from uniwhisper.evaluation.selection import GRID, HIDDEN_UNITS, INNER_SEED, INNER_SHARE, LADDER, SEEDS
+from uniwhisper.evaluation.selection import INNER_SEED, INNER_SHARE, SEEDS
 from uniwhisper.evaluation.spans import (
     Span,
     frame_targets,
@@ -37,11 +37,19 @@ from uniwhisper.evaluation.spool import Frames, spool
 from uniwhisper.evaluation.suites import SuiteError
 from uniwhisper.evaluation.vectors import ClipVectors
 
+GRID = {
+    "linear": (Setting(1e-3, 0.0), Setting(1e-2, 0.0), Setting(1e-2, 3.0)),
+    "mlp": (Setting(1e-3, 0.0), Setting(3e-3, 0.0), Setting(3e-3, 3.0)),
+}
+HIDDEN_UNITS = {"linear": 0, "mlp": HIDDEN}
+LADDER = (1, 2, 4, 8)
+"""Epochs asked at, in units that make the last at least `LEAST_STEPS` steps."""
 LEAST_STEPS = {"linear": 512, "mlp": 256}
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of a class's probability in a frame; one for all classes."""
 PROTOCOL = {
-    "model": "the clip probes on every frame, binary cross entropy",
+    "model": "one linear layer, or one hidden layer as of clips, on every frame; binary cross entropy, AdamW",
+    "grid": {name: [[each.learning_rate, each.weight_decay] for each in grid] for name, grid in GRID.items()},
     "batches": f"{BATCH_RUNS} runs of {RUN_FRAMES} frames",
     "epochs": {"ladder": list(LADDER), "least_steps": LEAST_STEPS},
     "thresholds": list(THRESHOLDS),

@@ -54,7 +54,7 @@ def train_frames(
     mean_D, deviation_D = (torch.from_numpy(part).to(device) for part in frames.statistics(reference))
     classes = targets[reference[0]].shape[1]
     problems = [Problem(0, seed) for seed in seeds]
-    layers = initial_layers(problems, len(mean_D), classes, hidden, torch.device(device))
+    layers = initial_layers(problems, [len(mean_D)] * len(problems), classes, hidden, mean_D)
     optimizer = torch.optim.AdamW(
         [
             {"params": layers[0::2], "weight_decay": setting.weight_decay},

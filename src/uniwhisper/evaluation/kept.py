@@ -1,6 +1,7 @@
 """Scores of finished tasks, kept so that an interrupted judgement goes on where it stopped with the same numbers."""
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Kept:
             if digest != _digest(arrays):
                 return None
             result = json.loads(str(arrays.pop("result")))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
             return None
         draws: dict[str, dict[str, np.ndarray]] = {}
         clips = {}

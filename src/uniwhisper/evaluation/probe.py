@@ -1,9 +1,8 @@
-"""Linear and one-hidden-layer probes, many trained at once.
+"""Probes with one hidden layer, many trained at once.
 
-    linear  logits = x W + b
-    mlp     logits = gelu(x W1 + b1) W2 + b2            512 hidden units
+    logits = gelu(x W1 + b1) W2 + b2            512 hidden units; without them: x W + b
 
-on standardised features, by AdamW (Loshchilov & Hutter 2019; weights decay, biases do not) at a constant learning rate.
+by AdamW (Loshchilov & Hutter 2019; weights decay, biases do not) at a constant learning rate.
 Every fold and seed is a *problem*; problems of one setting are stacked, so that a step is a few `torch.bmm`. An epoch
 is as many steps as the largest training set needs to see each clip once; a smaller one begins its next shuffling
 earlier. Problems never touch each other: each has its own weights, order and standardisation.
@@ -26,6 +25,8 @@ BATCH_CLIPS = 128
 class Setting:
     learning_rate: float
     weight_decay: float
+    along_axes: bool = False
+    """Whether features are turned to their principal axes (`axes.py`)."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,17 @@ class Stack:
     """Real clips of each training set."""
     queries_FQD: Tensor
     query_counts: list[int]
+    widths: list[int]
+    """Real features of each fold."""
 
     @classmethod
     def of(
         cls, folds: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], device: torch.device | str = "cpu"
     ) -> "Stack":
-        """`folds`: (reference float32 (N, D) standardised, targets, queries float32 (Q, D)) each; N >= 1."""
+        """`folds`: (reference float32 (N, D), targets, queries float32 (Q, D)) each; N >= 1, D may differ."""
+        widest = max(reference.shape[1] for reference, _, _ in folds)
+        widths = [reference.shape[1] for reference, _, _ in folds]
+        folds = [(_wider(reference, widest), targets, _wider(queries, widest)) for reference, targets, queries in folds]
         reference, targets, queries = (
             [torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts]
             for parts in zip(*folds, strict=True)
@@ -63,6 +69,7 @@ class Stack:
             [len(part) for part in reference],
             pad_sequence(queries, batch_first=True),
             [len(part) for part in queries],
+            widths,
         )
 
     @property
@@ -70,24 +77,65 @@ class Stack:
         return -(-max(self.counts) // BATCH_CLIPS)
 
 
-def train(
-    stack: Stack,
-    problems: Sequence[Problem],
-    setting: Setting,
-    *,
-    classes: int,
-    hidden: int,
-    checkpoints: Sequence[int],
-) -> list[list[np.ndarray]]:
-    """Logits for each problem's queries after each number of epochs: `[checkpoint][problem]` (Q, C) float32.
+def _wider(vectors_ND: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(vectors_ND, ((0, 0), (0, width - vectors_ND.shape[1])))
 
-    Args:
-        hidden: width of the hidden layer; 0: none.
-        checkpoints: epochs, ascending.
-    """
-    device = stack.reference_FND.device
-    layers = initial_layers(problems, stack.reference_FND.shape[2], classes, hidden, device)
-    optimizer = torch.optim.AdamW(
+
+class Trainer:
+    """Problems of one setting, trained side by side; goes on from where it was asked last."""
+
+    def __init__(
+        self, stack: Stack, problems: Sequence[Problem], setting: Setting, *, classes: int, hidden: int
+    ) -> None:
+        """`hidden`: width of the hidden layer; 0: none."""
+        self._stack, self._setting = stack, setting
+        self._problems = list(problems)
+        widths = [stack.widths[problem.fold] for problem in problems]
+        self._layers = initial_layers(problems, widths, classes, hidden, stack.reference_FND)
+        self._optimizer = _adamw(self._layers, setting)
+        self._orders = [_Order(problem.seed, stack.counts[problem.fold]) for problem in problems]
+
+    def train(self, epochs: int) -> None:
+        """Train for so many epochs more."""
+        stack, device = self._stack, self._stack.reference_FND.device
+        steps = epochs * stack.steps_per_epoch
+        batches_PSB = np.stack([order.take(steps * BATCH_CLIPS).reshape(steps, -1) for order in self._orders])
+        batches_SPB = torch.from_numpy(batches_PSB).transpose(0, 1).to(device)
+        folds_P1 = torch.tensor([problem.fold for problem in self._problems], device=device)[:, None]
+        for indices_PB in batches_SPB:
+            with torch.enable_grad():
+                logits_PBC = layer_logits(self._layers, stack.reference_FND[folds_P1, indices_PB])
+                loss = _loss(logits_PBC, stack.targets_FN[folds_P1, indices_PB])
+            for layer, gradient in zip(self._layers, torch.autograd.grad(loss, self._layers), strict=True):
+                layer.grad = gradient
+            self._optimizer.step()
+
+    @torch.no_grad()
+    def ask(self) -> list[np.ndarray]:
+        """Logits (Q, C) float32 of each problem; one at a time: questions can outnumber a batch by thousands."""
+        answers = []
+        for row, problem in enumerate(self._problems):
+            queries_1QD = self._stack.queries_FQD[[problem.fold], : self._stack.query_counts[problem.fold]]
+            layers = [layer[row : row + 1] for layer in self._layers]
+            answers.append(layer_logits(layers, queries_1QD)[0].cpu().numpy())
+        return answers
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these problems only, by their places."""
+        before = self._optimizer
+        layers = [layer[list(rows)].detach().requires_grad_() for layer in self._layers]
+        self._optimizer = _adamw(layers, self._setting)
+        for old, new in zip(self._layers, layers, strict=True):
+            self._optimizer.state[new] = {
+                name: value[list(rows)] if value.ndim else value for name, value in before.state[old].items()
+            }
+        self._layers = layers
+        self._problems = [self._problems[row] for row in rows]
+        self._orders = [self._orders[row] for row in rows]
+
+
+def _adamw(layers: list[Tensor], setting: Setting) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
         [
             {"params": layers[0::2], "weight_decay": setting.weight_decay},
             {"params": layers[1::2], "weight_decay": 0.0},
@@ -95,44 +143,36 @@ def train(
         lr=setting.learning_rate,
         fused=True,
     )
-    steps = stack.steps_per_epoch
-    batches_SPB = _orders(problems, stack.counts, steps * checkpoints[-1]).to(device)
-    folds_P1 = torch.tensor([problem.fold for problem in problems], device=device)[:, None]
-    answers = []
-    for step, indices_PB in enumerate(batches_SPB, start=1):
-        with torch.enable_grad():
-            logits_PBC = layer_logits(layers, stack.reference_FND[folds_P1, indices_PB])
-            loss = _loss(logits_PBC, stack.targets_FN[folds_P1, indices_PB])
-        for layer, gradient in zip(layers, torch.autograd.grad(loss, layers), strict=True):
-            layer.grad = gradient
-        optimizer.step()
-        if step % steps == 0 and step // steps in checkpoints:
-            answers.append([_ask(layers, stack, row, problem.fold) for row, problem in enumerate(problems)])
-    return answers
-
-
-@torch.no_grad()
-def _ask(layers: list[Tensor], stack: Stack, row: int, fold: int) -> np.ndarray:
-    """Logits (Q, C) of one problem; one at a time, because questions can outnumber a batch by thousands."""
-    queries_1QD = stack.queries_FQD[fold : fold + 1, : stack.query_counts[fold]]
-    return layer_logits([layer[row : row + 1] for layer in layers], queries_1QD)[0].cpu().numpy()
 
 
 def initial_layers(
-    problems: Sequence[Problem], width: int, classes: int, hidden: int, device: torch.device
+    problems: Sequence[Problem], widths: Sequence[int], classes: int, hidden: int, like: Tensor
 ) -> list[Tensor]:
     """Weights and biases, layer by layer: uniform within 1/sqrt(inputs), PyTorch's default for `Linear`.
 
     Drawn on the CPU, so that a seed means the same on every device.
+
+    Args:
+        widths: features of each problem; zero weights fill up to the width of `like`.
+        like: (..., D) features that the layers are for, on their device.
     """
-    sizes = [(width, hidden), (hidden, classes)] if hidden else [(width, classes)]
-    generators = [torch.Generator().manual_seed(problem.seed) for problem in problems]
-    layers = []
-    for inputs, outputs in sizes:
-        for shape in ((inputs, outputs), (1, outputs)):
-            draws = [(torch.rand(shape, generator=generator) * 2 - 1) / inputs**0.5 for generator in generators]
-            layers.append(torch.stack(draws).to(device).requires_grad_())
-    return layers
+    drawn = []
+    for problem, width in zip(problems, widths, strict=True):
+        generator = torch.Generator().manual_seed(problem.seed)
+        sizes = [(width, hidden), (hidden, classes)] if hidden else [(width, classes)]
+        drawn.append(
+            [
+                (torch.rand(shape, generator=generator) * 2 - 1) / inputs**0.5
+                for inputs, outputs in sizes
+                for shape in ((inputs, outputs), (1, outputs))
+            ]
+        )
+    layers = [torch.zeros(len(problems), *layer[0].shape) for layer in zip(*drawn, strict=True)]
+    layers[0] = torch.zeros(len(problems), like.shape[-1], drawn[0][0].shape[1])
+    for row, own in enumerate(drawn):
+        for layer, part in zip(layers, own, strict=True):
+            layer[row, : len(part)] = part
+    return [layer.to(like.device).requires_grad_() for layer in layers]
 
 
 def layer_logits(layers: list[Tensor], features_PBD: Tensor) -> Tensor:
@@ -155,13 +195,17 @@ def _loss(logits_PBC: Tensor, targets: Tensor) -> Tensor:
     return losses_PB.mean(dim=1).sum()
 
 
-def _orders(problems: Sequence[Problem], counts: Sequence[int], steps: int) -> Tensor:
-    """(steps, P, batch) int64: each problem's clips, shuffled anew whenever all have been seen."""
-    needed = steps * BATCH_CLIPS
-    orders = []
-    for problem in problems:
-        count = counts[problem.fold]
-        generator = np.random.default_rng([problem.seed, count])
-        passes = -(-needed // count)
-        orders.append(np.concatenate([generator.permutation(count) for _ in range(passes)])[:needed])
-    return torch.from_numpy(np.stack(orders).reshape(len(problems), steps, BATCH_CLIPS)).transpose(0, 1)
+class _Order:
+    """A problem's clips, shuffled anew whenever all have been seen."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self._count, self._generator = count, np.random.default_rng([seed, count])
+        self._left = np.zeros(0, dtype=np.int64)
+
+    def take(self, needed: int) -> np.ndarray:
+        parts = [self._left]
+        while sum(map(len, parts)) < needed:
+            parts.append(self._generator.permutation(self._count))
+        taken = np.concatenate(parts)
+        self._left = taken[needed:]
+        return taken[:needed]

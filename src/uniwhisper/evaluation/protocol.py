@@ -1,13 +1,14 @@
 """What a number means. Results are compared only where all of this agrees; a change of method changes the version."""
 
+from dataclasses import asdict
 from typing import Any
 
-from uniwhisper.evaluation import bootstrap, events, knn, probe, selection, speech
+from uniwhisper.evaluation import axes, bootstrap, events, knn, linear, probe, selection, speech
 from uniwhisper.evaluation.suites import Suite
 
 PROTOCOL: dict[str, Any] = {
     "name": "clean",
-    "version": 2,
+    "version": 3,
     "vectors": "one per clip, real frames only: mean, and mean with deviation",
     "knn": {"similarity": "cosine", "k": knn.NEIGHBOURS, "temperature": knn.TEMPERATURE, "vectors": "raw"},
     "knn_standardised": {
@@ -17,21 +18,30 @@ PROTOCOL: dict[str, Any] = {
         "vectors": "standardised on the training fold",
     },
     "probes": {
-        "linear": "linear",
-        "mlp": f"one hidden layer of {probe.HIDDEN}, gelu",
         "vectors": "standardised on the training fold",
-        "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}",
-        "grid": {
-            name: [[setting.learning_rate, setting.weight_decay] for setting in grid]
-            for name, grid in selection.GRID.items()
-        },
-        "epochs": {
-            "ladder": list(selection.LADDER),
-            "least_steps": dict(selection.LEAST_STEPS),
-            "doublings": selection.DOUBLINGS,
-        },
+        "axes": f"its principal axes with {axes.KEPT:.2%} of the variance, each divided by the root of its variance "
+        f"plus {axes.SHRINK:g}",
         "chosen_on": f"{selection.INNER_SHARE:.0%} of the training fold, whole groups, never scored",
-        "seeds": selection.SEEDS,
+        "linear": {
+            "model": "linear, L2 penalty on the weights",
+            "vectors": "along the axes",
+            "optimiser": f"L-BFGS on all clips to gradients of {linear.TOLERANCE:g}, {selection.ROUGH:g} when choosing",
+            "penalties": list(selection.PENALTIES),
+            "patience": selection.PATIENCE,
+            "seeds": 1,
+        },
+        "mlp": {
+            "model": f"one hidden layer of {probe.HIDDEN}, gelu",
+            "vectors": "along the axes or not, as the grid says",
+            "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}",
+            "grid": [asdict(setting) for setting in selection.GRID],
+            "epochs": {
+                "ladder": list(selection.LADDER),
+                "least_steps": selection.LEAST_STEPS,
+                "doublings": selection.DOUBLINGS,
+            },
+            "seeds": selection.SEEDS,
+        },
     },
     "ctc": speech.PROTOCOL,
     "score": "mean over folds and seeds",

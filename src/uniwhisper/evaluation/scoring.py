@@ -5,7 +5,7 @@ Per pooling and measure: the mean over folds and seeds, both spreads, an interva
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from zlib import crc32
 
@@ -152,9 +152,7 @@ def answer(
     )  # fmt: skip
     logits_SQC = np.stack([np.concatenate(each) for each in zip(*given.logits, strict=True)])
     answers = logits_SQC if targets.ndim == 2 else logits_SQC.argmax(axis=2)
-    return Answers(
-        answers, [_training_json(training) for training in given.trainings], _remarks(folds, given.trainings)
-    )
+    return Answers(answers, [asdict(choice) for choice in given.choices], _remarks(folds, given.choices))
 
 
 def summary(
@@ -222,24 +220,14 @@ def _knn(
     return np.concatenate(answers)
 
 
-def _training_json(training: selection.Training) -> dict[str, Any]:
-    return {
-        "chosen": {
-            "learning_rate": training.setting.learning_rate,
-            "weight_decay": training.setting.weight_decay,
-            "epochs": training.epochs,
-        },
-        "curve": {"epochs": [e for e, _ in training.curve], "inner": [score for _, score in training.curve]},
-        "inner_clips": training.inner_clips,
-        "underfit": training.underfit,
-    }
-
-
-def _remarks(folds: Sequence[Fold], trainings: list[selection.Training]) -> list[str]:
+def _remarks(folds: Sequence[Fold], choices: list[selection.Choice]) -> list[str]:
     notes = []
     for what, picked in (
-        ("may be underfit: its inner score still rose at the last number of epochs", [t.underfit for t in trainings]),
-        ("nothing could be held out to choose on; default settings", [not t.inner_clips for t in trainings]),
+        (
+            "may be underfit: its inner score still rose at the last number of epochs, or weakest penalty",
+            [choice.underfit for choice in choices],
+        ),
+        ("nothing could be held out to choose on; default settings", [not choice.inner_clips for choice in choices]),
     ):
         names = [fold.name for fold, yes in zip(folds, picked, strict=True) if yes]
         if names:

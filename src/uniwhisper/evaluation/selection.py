@@ -1,56 +1,81 @@
 """A probe's settings, chosen inside the training fold, and the answers of the probe they give.
 
-Per scored fold: the training fold is split into clips to fit on and whole groups of clips to choose on; every setting
-of the grid is trained once and asked at several numbers of epochs; the best is then trained on the whole training fold
-with several seeds, and only that answers the scored fold. While the curve of the chosen setting still rises at its end
-in any fold, the number of epochs is doubled.
+Per scored fold: the training fold is split into clips to fit on and whole groups of clips to choose on, and the
+settings that answer those best are used on the whole training fold; only that answers the scored fold.
+
+    linear  solved for one penalty after the other, from strong to weak, until two in a row are no better; one answer
+    mlp     every setting is trained to the last rung but one, a fold's best goes on to the last, and to twice as many
+            epochs while its curve still rises; five answers, one per seed
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
 
+from uniwhisper.evaluation.axes import Axes
 from uniwhisper.evaluation.folds import Fold, Standardiser, inner_split
+from uniwhisper.evaluation.linear import LinearProbe
 from uniwhisper.evaluation.metrics import loss_of_logits, score_logits
-from uniwhisper.evaluation.probe import BATCH_CLIPS, HIDDEN, Problem, Setting, Stack, train
+from uniwhisper.evaluation.probe import HIDDEN, Problem, Setting, Stack, Trainer
 
 SEEDS = 5
+"""Of the probe with a hidden layer; the linear one has one answer, whatever the seed."""
 INNER_SHARE = 0.2
 INNER_SEED = 1_000_003
 """Of the inner split's order and of the fits on it; no probe that is scored has it."""
-GRID = {
-    "linear": (Setting(1e-3, 0.0), Setting(1e-2, 0.0), Setting(1e-2, 3.0)),
-    "mlp": (Setting(1e-3, 0.0), Setting(3e-3, 0.0), Setting(3e-3, 3.0)),
-}
-HIDDEN_UNITS = {"linear": 0, "mlp": HIDDEN}
+PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""Of the linear probe, as in `linear`."""
+PATIENCE = 2
+"""Penalties in a row that are no better, after which no weaker one is tried."""
+ROUGH = 1e-3
+"""Largest entry of the gradient at which a penalty is judged; what answers is solved to `linear.TOLERANCE`."""
+GRID = (Setting(3e-3, 0.0, along_axes=True), Setting(1e-3, 3.0, along_axes=True), Setting(3e-3, 3.0))
 LADDER = (1, 2, 4, 8)
-"""Epochs asked at, in units that make the last at least `LEAST_STEPS` steps."""
-LEAST_STEPS = {"linear": 128, "mlp": 64}
+"""Epochs asked at, in units that make the last at least `LEAST_STEPS` steps; the last is for a fold's best setting."""
+LEAST_STEPS = 64
 DOUBLINGS = 3
 """How often the epochs may be doubled while a curve still rises."""
 
+Stacks = dict[bool, Stack]
+"""Standardised vectors (False), and the same along their axes (True)."""
+Rank = tuple[float, float]
+"""Inner score, and the loss taken negative: a small held-out part is soon answered without a mistake."""
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """What one fold's probe was chosen from."""
 
-    setting: Setting
-    epochs: int
-    curve: list[tuple[int, float]]
-    """Epochs and inner score of the chosen setting."""
-    underfit: bool
-    """Whether the inner score still rose clearly at the last number of epochs that was allowed."""
+@dataclass(frozen=True)
+class Choice:
+    """What one fold's probe was chosen from; its fields are what a result says of it."""
+
+    chosen: dict[str, float]
+    """`penalty`, or `learning_rate`, `weight_decay` and `epochs`."""
+    curve: dict[str, list[float]]
+    """`inner`, the inner scores, at `penalties` or at `epochs` of the chosen setting."""
     inner_clips: int
+    underfit: bool
+    """Whether the inner score still rose clearly at the weakest penalty or the last number of epochs allowed."""
+
+
+def _chosen(setting: Setting, epochs: int) -> dict[str, float]:
+    return asdict(setting) | {"epochs": epochs}
+
+
+DEFAULTS = {
+    "linear": Choice({"penalty": 1e-2}, {"penalties": [], "inner": []}, 0, False),
+    "mlp": Choice(_chosen(GRID[0], 16), {"epochs": [], "inner": []}, 0, False),
+}
+"""Where nothing can be held out to choose on."""
 
 
 @dataclass(frozen=True, eq=False)
 class ProbeAnswers:
     logits: list[list[np.ndarray]]
     """`[fold][seed]` (Q, C) float32."""
-    trainings: list[Training]
+    choices: list[Choice]
     """One per fold."""
 
 
@@ -74,87 +99,143 @@ def answer(
         targets: int64 classes (N,), or float32 (N, C).
         strata_N: int classes by which inner splits are kept even.
         groups: per clip what must not be on both sides of an inner split.
-        seed: first of the `SEEDS` seeds.
+        seed: first of the `SEEDS` seeds of the probe with a hidden layer.
     """
-    hidden = HIDDEN_UNITS[measure]
     splits = [inner_split(strata_N[f.reference], [groups[i] for i in f.reference], share=INNER_SHARE, seed=INNER_SEED)
               for f in folds]  # fmt: skip
     parts = [(f.reference[fit], f.reference[choose]) for f, (fit, choose) in zip(folds, splits, strict=True)]
-    trainings = _choose(
-        measure, vectors_ND, targets, parts, metric=metric, classes=classes, hidden=hidden, device=device
-    )
-    stack = _stack(vectors_ND, targets, [(f.reference, f.scored) for f in folds], device)
-    logits: list[list[np.ndarray]] = [[np.zeros(0)] * SEEDS for _ in folds]
-    alike: dict[tuple[Setting, int], list[Problem]] = defaultdict(list)
-    for place, training in enumerate(trainings):
-        alike[training.setting, training.epochs] += [Problem(place, seed + number) for number in range(SEEDS)]
-    for (setting, epochs), problems in alike.items():
-        (asked,) = train(stack, problems, setting, classes=classes, hidden=hidden, checkpoints=(epochs,))
-        for problem, logits_QC in zip(problems, asked, strict=True):
-            logits[problem.fold][problem.seed - seed] = logits_QC
-    return ProbeAnswers(logits, trainings)
-
-
-def _choose(
-    measure: str,
-    vectors_ND: np.ndarray,
-    targets: np.ndarray,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    *,
-    metric: str,
-    classes: int,
-    hidden: int,
-    device: torch.device | str,
-) -> list[Training]:
-    grid = GRID[measure]
+    if measure == "linear":  # solved: the seed plays no part
+        choose, give = _choose_linear, _answer_linear
+    else:
+        choose, give = _choose_hidden, partial(_answer_hidden, seed=seed)
     places = [place for place, (_, choosing) in enumerate(parts) if len(choosing)]
-    largest = max(len(fitting) for fitting, _ in parts)
-    unit = max(1, -(-LEAST_STEPS[measure] // (LADDER[-1] * -(-largest // BATCH_CLIPS))))
-    chosen: dict[int, Training] = {}
-    waiting = places
+    choices = [DEFAULTS[measure]] * len(folds)
+    if places:
+        held_out = [parts[place] for place in places]
+        truths = [targets[choosing] for _, choosing in held_out]
+        stacks = _stacks(vectors_ND, targets, held_out, device)
+        for place, choice in zip(places, choose(stacks, truths, metric, classes), strict=True):
+            choices[place] = choice
+    stacks = _stacks(vectors_ND, targets, [(f.reference, f.scored) for f in folds], device)
+    return ProbeAnswers(give(stacks, [choice.chosen for choice in choices], classes), choices)
+
+
+def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
+    probe = LinearProbe(stacks[True], classes)
+    ranks: list[list[Rank]] = [[] for _ in truths]
+    waiting = list(range(len(truths)))
+    for penalty in PENALTIES:
+        solution = probe.solve([penalty] * len(waiting), tolerance=ROUGH)
+        for place, logits in zip(waiting, solution.logits(), strict=True):
+            ranks[place].append(_rank(metric, logits, truths[place]))
+        rows = [row for row, place in enumerate(waiting) if len(ranks[place]) - _best(ranks[place]) <= PATIENCE]
+        if not rows:
+            break
+        waiting = [waiting[row] for row in rows]
+        probe.keep(rows)
+    choices = []
+    for place, each in enumerate(ranks):
+        curve = {"penalties": list(PENALTIES[: len(each)]), "inner": [score for score, _ in each]}
+        underfit = len(each) == len(PENALTIES) and _rises(each, len(truths[place]))
+        choices.append(Choice({"penalty": PENALTIES[_best(each)]}, curve, len(truths[place]), underfit))
+    return choices
+
+
+def _answer_linear(stacks: Stacks, chosen: list[dict[str, float]], classes: int) -> list[list[np.ndarray]]:
+    solution = LinearProbe(stacks[True], classes).solve([each["penalty"] for each in chosen])
+    return [[logits] for logits in solution.logits()]
+
+
+def _choose_hidden(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
+    unit = max(1, -(-LEAST_STEPS // (LADDER[-1] * stacks[False].steps_per_epoch)))
+    places = range(len(truths))
+    problems = [Problem(place, INNER_SEED) for place in places]
+    trainers = [
+        Trainer(stacks[setting.along_axes], problems, setting, classes=classes, hidden=HIDDEN) for setting in GRID
+    ]
+    ranks: list[list[list[Rank]]] = [[[] for _ in places] for _ in GRID]
+    for trainer, mine in zip(trainers, ranks, strict=True):
+        for before, rung in pairwise((0, *LADDER[:-1])):
+            trainer.train((rung - before) * unit)
+            for each, logits, truth in zip(mine, trainer.ask(), truths, strict=True):
+                each.append(_rank(metric, logits, truth))
+    choices: dict[int, Choice] = {}
+    winners = [_best([max(mine[place]) for mine in ranks]) for place in places]
+    for row, (setting, trainer) in enumerate(zip(GRID, trainers, strict=True)):
+        won = [place for place in places if winners[place] == row]
+        rising = _go_on(trainer, unit, {place: ranks[row][place] for place in won}, truths, metric)
+        for place in won:
+            each = ranks[row][place]
+            epochs = [unit * 2**rung for rung in range(len(each))]
+            curve = {"epochs": epochs, "inner": [score for score, _ in each]}
+            choices[place] = Choice(_chosen(setting, epochs[_best(each)]), curve, len(truths[place]), place in rising)
+    return [choices[place] for place in places]
+
+
+def _go_on(
+    trainer: Trainer, unit: int, ranks: dict[int, list[Rank]], truths: list[np.ndarray], metric: str
+) -> list[int]:
+    """Train the places of `ranks` to the ladder's end and beyond, adding to their ranks; those that rise even then."""
+    waiting = list(ranks)
+    trainer.keep(waiting)
+    done = LADDER[-2]
     for doubling in range(DOUBLINGS + 1):
         if not waiting:
             break
-        epochs = tuple(rung * unit * 2**doubling for rung in LADDER)
-        stack = _stack(vectors_ND, targets, [parts[place] for place in waiting], device)
-        problems = [Problem(row, INNER_SEED) for row in range(len(waiting))]
-        # Score first, loss second: a small held-out part is soon answered without a mistake.
-        ranks_GEF2 = np.zeros((len(grid), len(epochs), len(waiting), 2))
-        for row, setting in enumerate(grid):
-            asked = train(stack, problems, setting, classes=classes, hidden=hidden, checkpoints=epochs)
-            for column, each in enumerate(asked):
-                for part, (logits, place) in enumerate(zip(each, waiting, strict=True)):
-                    truth = targets[parts[place][1]]
-                    ranks_GEF2[row, column, part] = score_logits(metric, logits, truth), -loss_of_logits(logits, truth)
-        still = []
-        for row, place in enumerate(waiting):
-            chosen[place] = _best(grid, epochs, ranks_GEF2[:, :, row], len(parts[place][1]))
-            still += [place] if chosen[place].underfit else []
-        waiting = still
-    default = Training(grid[0], unit * LADDER[-1], [], False, 0)
-    return [chosen.get(place, default) for place in range(len(parts))]
+        trainer.train((LADDER[-1] * 2**doubling - done) * unit)
+        done = LADDER[-1] * 2**doubling
+        for place, logits in zip(waiting, trainer.ask(), strict=True):
+            ranks[place].append(_rank(metric, logits, truths[place]))
+        rows = [row for row, place in enumerate(waiting) if _rises(ranks[place], len(truths[place]))]
+        waiting = [waiting[row] for row in rows]
+        trainer.keep(rows)
+    return waiting
 
 
-def _best(grid: Sequence[Setting], epochs: tuple[int, ...], ranks_GE2: np.ndarray, clips: int) -> Training:
-    """The highest inner score; among equals the lowest loss, then fewer epochs, then the earlier setting."""
-    places = [(row, column) for column in range(len(epochs)) for row in range(len(grid))]
-    row, column = max(places, key=lambda place: tuple(ranks_GE2[place]))
-    curve_E = ranks_GE2[row, :, 0]
-    # Half the clips' standard error: a rise within chance is not a rise.
-    error = 0.5 * float(np.sqrt(curve_E[-1] * (1 - curve_E[-1]) / max(1, clips)))
-    underfit = column == len(epochs) - 1 and bool(curve_E[-1] - curve_E[-2] > error)
-    return Training(grid[row], epochs[column], list(zip(epochs, curve_E.tolist(), strict=True)), underfit, clips)
+def _answer_hidden(
+    stacks: Stacks, chosen: list[dict[str, float]], classes: int, *, seed: int
+) -> list[list[np.ndarray]]:
+    logits: list[list[np.ndarray]] = [[np.zeros(0)] * SEEDS for _ in chosen]
+    alike: dict[tuple[float, ...], list[Problem]] = defaultdict(list)
+    for place, each in enumerate(chosen):
+        alike[tuple(each.values())] += [Problem(place, seed + number) for number in range(SEEDS)]
+    for (learning_rate, weight_decay, along_axes, epochs), problems in alike.items():
+        trainer = Trainer(
+            stacks[bool(along_axes)], problems, Setting(learning_rate, weight_decay), classes=classes, hidden=HIDDEN
+        )
+        trainer.train(int(epochs))
+        for problem, logits_QC in zip(problems, trainer.ask(), strict=True):
+            logits[problem.fold][problem.seed - seed] = logits_QC
+    return logits
 
 
-def _stack(
+def _rank(metric: str, logits_QC: np.ndarray, truth: np.ndarray) -> Rank:
+    return score_logits(metric, logits_QC, truth), -loss_of_logits(logits_QC, truth)
+
+
+def _best(ranks: Sequence[Rank]) -> int:
+    """The highest inner score; among equals the lowest loss, then the earlier."""
+    return max(range(len(ranks)), key=ranks.__getitem__)
+
+
+def _rises(ranks: Sequence[Rank], clips: int) -> bool:
+    """Whether the last is the best, and better than the one before by more than half the clips' standard error."""
+    before, last = ranks[-2][0], ranks[-1][0]
+    return _best(ranks) == len(ranks) - 1 and last - before > 0.5 * float(np.sqrt(last * (1 - last) / clips))
+
+
+def _stacks(
     vectors_ND: np.ndarray,
     targets: np.ndarray,
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     device: torch.device | str,
-) -> Stack:
+) -> Stacks:
     """Each part standardised on its own reference."""
-    folds = []
+    plain, turned = [], []
     for reference, queries in parts:
         standardise = Standardiser.fit(vectors_ND[reference])
-        folds.append((standardise(vectors_ND[reference]), targets[reference], standardise(vectors_ND[queries])))
-    return Stack.of(folds, device)
+        inputs, asked = standardise(vectors_ND[reference]), standardise(vectors_ND[queries])
+        plain.append((inputs, targets[reference], asked))
+        axes = Axes.fit(inputs, device)
+        turned.append((axes(inputs), targets[reference], axes(asked)))
+    return {False: Stack.of(plain, device), True: Stack.of(turned, device)}
