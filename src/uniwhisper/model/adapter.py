@@ -96,7 +96,11 @@ class Adapter(nn.Module):
         return self._tokens(stacked_NSD.flatten(1)), audio
 
     def of_means(self, frames_PD: Tensor, frames: Packing) -> Tensor:
-        """(B, H): one audio token a clip, as if each of the frames it stacks were the mean of the clip's."""
+        """(B, H): one audio token a clip, as if each of the frames it stacks were the mean of the clip's.
+
+        Args:
+            frames_PD: encoder frames, packed as `frames` says, float32 or bfloat16.
+        """
         means_BD = frames.sums(frames_PD, torch.float32) / frames.counts_B[:, None]
         return self._tokens(means_BD.repeat(1, self.config.stack).to(frames_PD.dtype))
 
