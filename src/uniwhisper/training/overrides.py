@@ -68,7 +68,7 @@ def _parsed(text: str, annotation: Any, field: str) -> Any:
     if not _fits(value, annotation):
         raise RecipeError(
             f"recipe field {field}",
-            expected=str(annotation).replace("typing.", ""),
+            expected=annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", ""),
             got=f"{text!r}",
             fix=f"--set {field}=VALUE with a value of that type",
         )
