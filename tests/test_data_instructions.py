@@ -19,6 +19,7 @@ from uniwhisper.data.answers import (
     note_number,
     note_octave_up,
     sentence_case,
+    speaker_name,
     transpose,
     words,
 )
@@ -26,7 +27,7 @@ from uniwhisper.data.corpora import parse_description, shipped_corpora
 from uniwhisper.data.instructions import answers, ask, ask_made, askable, same_arrangement
 from uniwhisper.data.prepare import prepare
 from uniwhisper.data.reading_text import reading_text
-from uniwhisper.data.tasks import all_tasks
+from uniwhisper.data.tasks import FORBID, all_tasks
 from uniwhisper.data.tokens import build
 
 
@@ -271,3 +272,21 @@ def test_real_piano_notes_sound_at_the_pitch_the_answer_names(shared_set, tmp_pa
     }
     assert all(np.abs(found - found.round()).max() < 0.03 for found in harmonics.values())
     assert {name for name, found in harmonics.items() if (found.round() == 1).all()} >= {"A4", "D5", "G5"}
+
+
+def test_speakers_are_called_by_a_name_that_says_nothing_of_their_id():
+    names = {identity: speaker_name(identity) for identity in (f"{number:04d}" for number in range(125))}
+    assert len(set(names.values())) == 125, "of 262,144 names, two of these would be alike one time in thirty"
+    assert all(len(name.split()) == 3 and identity not in name for identity, name in names.items())
+    assert names == {identity: speaker_name(identity) for identity in names}
+
+
+def test_the_corpus_whose_speakers_are_scored_is_not_asked_for_them():
+    asked = {name for name, corpus in shipped_corpora().items() if "speaker" in corpus.tasks}
+    assert asked == {"speech_commands_v1_3words"}
+    assert "speaker" in shipped_corpora()["speechocean762_train"].unused
+
+
+def test_the_name_of_a_recording_or_speaker_holds_at_one_speed_only():
+    for name in ("recording", "speaker"):
+        assert all_tasks()[name].augment["speed"] == all_tasks()[name].augment["pitch"] == FORBID
