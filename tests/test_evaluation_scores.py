@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from uniwhisper.evaluation import knn
 from uniwhisper.evaluation.bootstrap import clip_weights, difference, interval, score_draws
 from uniwhisper.evaluation.clips import deal_groups
 from uniwhisper.evaluation.folds import Standardiser, inner_split, make_folds
@@ -60,6 +62,22 @@ def test_knn_ties_go_to_the_earlier_clip_and_the_lower_class():
     same = np.ones((50, 3), dtype=np.float32)
     assert knn_predict(same, np.array([3] * 10 + [1] * 40), same[:2], k=10).tolist() == [3, 3]
     assert knn_predict(same, np.array([2, 1] * 25), same[:1], k=10).tolist() == [1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    clips=st.integers(100, 3000),
+    k=st.integers(1, 15),
+    levels=st.sampled_from([3, 50, 10**6]),
+)
+def test_the_nearest_of_many_are_those_of_a_stable_sort(seed, clips, k, levels):
+    """Few levels make ties of every kind: inside the k, across their edge, across rows of any layout."""
+    similarity = np.random.default_rng(seed).integers(levels, size=(5, clips)).astype(np.float32)
+    expected = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    nearest = knn._nearest(torch.from_numpy(similarity), k)
+    np.testing.assert_array_equal(np.take_along_axis(similarity, nearest.numpy(), 1), -np.sort(-similarity, 1)[:, :k])
+    np.testing.assert_array_equal(np.sort(nearest.numpy(), axis=1), np.sort(expected, axis=1))
 
 
 def test_knn_of_zero_vectors_answers():

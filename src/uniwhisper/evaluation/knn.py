@@ -17,6 +17,7 @@ import torch
 NEIGHBOURS = 10
 TEMPERATURE = 0.07
 _BLOCK_QUERIES = 1024
+_BUCKET_CLIPS = 64
 
 
 def knn_predict(
@@ -60,7 +61,7 @@ def _unit(vectors_ND: np.ndarray) -> torch.Tensor:
 def _nearest(similarity_QN: torch.Tensor, k: int) -> torch.Tensor:
     """Indices of the k largest per row; among equals the lower index, which topk alone does not promise."""
     more = min(k + 1, similarity_QN.shape[1])
-    values_QK, nearest_QK = similarity_QN.topk(more, dim=1)
+    values_QK, nearest_QK = _largest(similarity_QN, more)
     # Equal values inside the k, or across their edge: only then does the order of equals matter.
     ambiguous_Q = (values_QK[:, :-1] == values_QK[:, 1:]).any(dim=1)
     nearest_QK = nearest_QK[:, :k].clone()
@@ -68,3 +69,23 @@ def _nearest(similarity_QN: torch.Tensor, k: int) -> torch.Tensor:
         ordered_QN = similarity_QN[ambiguous_Q].sort(dim=1, descending=True, stable=True).indices
         nearest_QK[ambiguous_Q] = ordered_QN[:, :k]
     return nearest_QK
+
+
+def _largest(similarity_QN: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and indices of the k largest per row; among equals any.
+
+    The k largest lie in the k buckets of clips with the largest maxima. Looking only there is a third of the work that
+    `topk` makes of a row of tens of thousands.
+    """
+    clips = similarity_QN.shape[1]
+    whole = clips // _BUCKET_CLIPS * _BUCKET_CLIPS
+    if whole // _BUCKET_CLIPS <= k:
+        return similarity_QN.topk(k, dim=1)
+    maxima_QB = similarity_QN[:, :whole].unflatten(1, (-1, _BUCKET_CLIPS)).amax(dim=2)
+    buckets_QK = maxima_QB.topk(k, dim=1).indices
+    inside_E = torch.arange(_BUCKET_CLIPS, device=similarity_QN.device)
+    rest_E = torch.arange(whole, clips, device=similarity_QN.device)
+    looked_QE = (buckets_QK[:, :, None] * _BUCKET_CLIPS + inside_E).flatten(1)
+    looked_QE = torch.cat([looked_QE, rest_E.expand(len(looked_QE), -1)], dim=1)
+    values_QK, places_QK = similarity_QN.gather(1, looked_QE).topk(k, dim=1)
+    return values_QK, looked_QE.gather(1, places_QK)
