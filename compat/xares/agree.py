@@ -34,9 +34,12 @@ LABELS = {"esc50": "label", "fsdd": "label", "ravdess": "label"}
 
 def vectors_of(model: str, folder: Path, field: str) -> dict[str, np.ndarray]:
     """One vector per clip; a fold per archive, in the order of the archives' names."""
+    archives = sorted(folder.glob("*.tar"))
+    if not archives:
+        sys.exit(f"{folder} holds no .tar; type DATA=FOLDER, the one that holds esc50, fsdd and ravdess")
     encoder = open_encoder(model, device="cpu").encoder
     sources, labels, folds = [], [], []
-    for fold, archive in enumerate(sorted(folder.glob("*.tar"))):
+    for fold, archive in enumerate(archives):
         for clip in index_archive(archive):
             sources.append(read_member(archive, clip.offset, clip.size))
             labels.append(str(clip.fields[field]))
@@ -49,14 +52,16 @@ def vectors_of(model: str, folder: Path, field: str) -> dict[str, np.ndarray]:
 def real(arrays: dict[str, np.ndarray], runs: int, work: Path, name: str) -> dict[str, np.ndarray]:
     np.savez(work / "in.npz", **arrays)
     environment = os.environ | {"TQDM_DISABLE": "1"}
-    with (work / f"{name}.log").open("w") as log:
-        subprocess.run(
+    log = work / f"{name}.log"
+    with log.open("w") as stream:
+        ended = subprocess.run(
             [HERE / ".venv/bin/python", HERE / "real.py", work / "in.npz", work / "out.npz", "--runs", str(runs)],
-            check=True,
-            stdout=log,
-            stderr=log,
+            stdout=stream,
+            stderr=stream,
             env=environment,
         )
+    if ended.returncode:
+        sys.exit(f"X-ARES failed on {name}:\n{log.read_text()[-3000:]}")
     return dict(np.load(work / "out.npz"))
 
 
