@@ -1,0 +1,108 @@
+"""Several rows at once: each in a process of its own, as soon as what it starts from is done.
+
+A process is the command for that row alone, so it leaves what a chain leaves that runs row by row. Rows that others
+wait for go first, then those of more steps.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from uniwhisper.core.errors import OutputError
+
+LOOK_SECONDS = 0.2
+END_SECONDS = 30.0
+"""Given to a process to end by itself before it is killed."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One process of the schedule."""
+
+    name: str
+    """Of its log, and what others wait for."""
+    after: str | None
+    """Errand that it waits for. None, or one that is not in the schedule: none."""
+    steps: int
+    """How long it takes, in any unit."""
+    command: tuple[str, ...]
+
+
+def run_errands(
+    errands: Sequence[Errand], logs: Path, *, at_once: int, devices: Sequence[str], say: Callable[[str], None]
+) -> None:
+    """Run every errand, at most `at_once` at a time; each adds to `NAME.log` in `logs`.
+
+    When one fails the others go on, but for those that wait for it. However this ends, no process is left behind.
+
+    Args:
+        devices: values for `CUDA_VISIBLE_DEVICES`, dealt out evenly; none: the processes see what we see.
+
+    Raises:
+        OutputError: names what failed and what was therefore not begun.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    by_name = {errand.name: errand for errand in errands}
+    followed = {errand.after for errand in errands}
+    order = TopologicalSorter({e.name: [e.after] if e.after in by_name else [] for e in errands})
+    order.prepare()
+    ready: list[str] = []
+    done: list[str] = []
+    failed: list[str] = []
+    running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
+    try:
+        while True:
+            ready += order.get_ready()
+            ready.sort(key=lambda name: (name not in followed, -by_name[name].steps))
+            for slot in [slot for slot in range(at_once) if slot not in running][: len(ready)]:
+                name = ready.pop(0)
+                running[slot] = (name, _begun(by_name[name], logs, devices[slot % len(devices)] if devices else None))
+                say(f"{name}: begun")
+            if not running:
+                break
+            time.sleep(LOOK_SECONDS)
+            ended = {slot: one for slot, one in running.items() if one[1].poll() is not None}
+            for slot, (name, process) in ended.items():
+                del running[slot]
+                if process.returncode:
+                    failed.append(name)
+                    say(f"{name}: FAILED with status {process.returncode}: {logs / f'{name}.log'}")
+                else:
+                    done.append(name)
+                    order.done(name)
+                    say(f"{name}: done ({len(done)} of {len(errands)})")
+    finally:
+        _end([process for _, process in running.values()])
+    if failed:
+        left = [name for name in by_name if name not in done and name not in failed]
+        raise OutputError(
+            f"{len(failed)} of {len(errands)} rows failed: {', '.join(failed)}",
+            expected="every row's process to end with status 0",
+            got=f"{len(done)} that did"
+            + (f"; not begun, for they wait for one that failed: {', '.join(left)}" * bool(left)),
+            fix=f"read {logs / failed[0]}.log, mend the cause and type the same command again",
+        )
+
+
+def _begun(errand: Errand, logs: Path, device: str | None) -> "subprocess.Popen[bytes]":
+    environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
+    with (logs / f"{errand.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            errand.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
+
+
+def _end(processes: Iterable["subprocess.Popen[bytes]"]) -> None:
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

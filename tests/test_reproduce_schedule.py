@@ -1,0 +1,80 @@
+"""Rows at once, as real processes: order, number, failure, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from uniwhisper.core.errors import OutputError
+from uniwhisper.reproduce.schedule import Errand, run_errands
+
+WRITES = """
+import json, os, sys, time
+begun = time.monotonic()
+time.sleep(0.4)
+with open(sys.argv[1], "x") as file:
+    json.dump([begun, time.monotonic(), os.environ.get("CUDA_VISIBLE_DEVICES")], file)
+print("said")
+"""
+
+
+def errand(folder: Path, name: str, after: str | None = None, steps: int = 1, code: str = WRITES) -> Errand:
+    return Errand(name, after, steps, (sys.executable, "-c", code, str(folder / name)))
+
+
+def test_each_waits_for_what_it_starts_from_and_no_more_run_than_allowed(tmp_path):
+    errands = [
+        errand(tmp_path, "U", "S"), errand(tmp_path, "long", None, 9), errand(tmp_path, "short"),
+        errand(tmp_path, "S"), errand(tmp_path, "V", "U"), errand(tmp_path, "W", "elsewhere"),
+    ]  # fmt: skip
+    said = []
+    run_errands(errands, tmp_path / "logs", at_once=2, devices=["3", "5"], say=said.append)
+    times = {each.name: json.loads((tmp_path / each.name).read_text()) for each in errands}
+    assert times["S"][1] <= times["U"][0] and times["U"][1] <= times["V"][0]
+    for begun, _, _ in times.values():
+        assert sum(other[0] <= begun < other[1] for other in times.values()) <= 2
+    assert {device for _, _, device in times.values()} == {"3", "5"}
+    # S and then U are waited for; of the others the longest goes first.
+    assert [line.split(":")[0] for line in said if line.endswith("begun")][:2] == ["S", "long"]
+    assert (tmp_path / "logs" / "V.log").read_text() == "said\n"
+
+
+def test_a_failure_is_named_and_stops_only_what_waits_for_it(tmp_path):
+    fails = errand(tmp_path, "S", code="import sys; sys.exit('no such thing')")
+    errands = [fails, errand(tmp_path, "U", "S"), errand(tmp_path, "V", "U"), errand(tmp_path, "other")]
+    with pytest.raises(OutputError) as caught:
+        run_errands(errands, tmp_path / "logs", at_once=1, devices=[], say=lambda _: None)
+    assert "1 of 4 rows failed: S" in str(caught.value)
+    assert "not begun, for they wait for one that failed: U, V" in str(caught.value)
+    assert (tmp_path / "other").is_file() and not (tmp_path / "U").exists()
+    assert "no such thing" in (tmp_path / "logs" / "S.log").read_text()
+
+
+RUNS = """
+import sys
+from pathlib import Path
+from uniwhisper.reproduce.schedule import Errand, run_errands
+folder = Path(sys.argv[1])
+code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+errands = [Errand(name, None, 1, (sys.executable, "-c", code, str(folder / name))) for name in "ab"]
+run_errands(errands, folder / "logs", at_once=2, devices=[], say=print)
+"""
+
+
+def test_an_interrupt_leaves_no_process(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", RUNS, str(tmp_path)], stderr=subprocess.DEVNULL)
+    files = [tmp_path / name for name in "ab"]
+    until = time.monotonic() + 60
+    while not all(file.is_file() and file.read_text() for file in files):
+        assert time.monotonic() < until and process.poll() is None, "the processes did not begin"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    for file in files:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
