@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uniwhisper.cli.data_import import import_corpus
+from uniwhisper.cli.data_measure import measure
 from uniwhisper.cli.data_overlap import overlap
 from uniwhisper.cli.data_plan import plan
 from uniwhisper.cli.data_synthesise import synthesise
@@ -25,6 +26,7 @@ def data() -> None:
 
 app.command()(plan)
 app.command()(overlap)
+app.command()(measure)
 app.command(name="import")(import_corpus)
 app.command()(synthesise)
 
