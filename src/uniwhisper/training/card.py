@@ -2,6 +2,8 @@
 
 import json
 from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 from uniwhisper.core.provenance import provenance
 from uniwhisper.core.units import SAMPLE_RATE_HZ
@@ -11,8 +13,12 @@ from uniwhisper.training.checkpoint import Progress
 from uniwhisper.training.recipe import Recipe
 
 
-def run_card(recipe: Recipe, manifest: Manifest, progress: Progress, start_of_run: dict) -> str:
-    """Markdown: what was trained, on what, how long, with which code."""
+def run_card(recipe: Recipe, manifest: Manifest, progress: Progress, start_of_run: dict[str, Any]) -> str:
+    """Markdown: what was trained, on what, how long, with which code: the run's own, wherever the card is written.
+
+    Args:
+        start_of_run: what `run.json` holds.
+    """
     clips: dict[str, int] = defaultdict(int)
     hours: dict[str, float] = defaultdict(float)
     for record in manifest.records:
@@ -21,15 +27,21 @@ def run_card(recipe: Recipe, manifest: Manifest, progress: Progress, start_of_ru
     rows = "\n".join(
         f"| {name} | {clips[name]:,} | {hours[name]:.2f} | {corpus_licence(manifest, name)} |" for name in sorted(clips)
     )
-    commit = start_of_run["provenance"]["commit"] or "not run from a checkout"
+    described = recipe.to_json()
+    model = described["model"]
+    for name in ("start", "language_model"):
+        model[name] = _without_place(model[name])
+    recorded, code_now = start_of_run["provenance"], provenance()["code"]
+    code = recorded.get("code") or "unknown"
+    finished = f", finished with `{code_now}`" if code_now != code else ""
     return f"""# UniWhisper encoder, recipe `{recipe.name}`
 
 One encoder for speech, environmental sound and music: a Whisper-architecture encoder trained through a frozen language
 model on instructions and text answers.
 
-- recipe: `uniwhisper train {recipe.name}`, seed {recipe.seed}, resolved below
-- start: {f"`{recipe.model.start}`" if recipe.model.start else f"random weights, size {recipe.model.encoder_size}"}
-- commit: `{commit}`; code `{provenance()["code"]}`
+- recipe: `{recipe.name}`, seed {recipe.seed}; all of its values are below
+- start: {f"`{model['start']}`" if model["start"] else f"random weights, size {model['encoder_size']}"}
+- commit: `{recorded.get("commit") or "unknown"}`; code `{code}`{finished}
 - data: manifest `{manifest.hash[:16]}`, {sum(hours.values()):.1f} hours
 - training: {progress.step:,} optimizer steps, {progress.train_seconds / 60:.1f} minutes,
   {progress.audio_seconds / 3600:.1f} hours of audio heard (with repetitions)
@@ -42,8 +54,17 @@ model on instructions and text answers.
 <details><summary>recipe</summary>
 
 ```json
-{json.dumps(recipe.to_json(), indent=2)}
+{json.dumps(described, indent=2)}
 ```
 
 </details>
 """
+
+
+def _without_place(source: str | None) -> str | None:
+    """A hub id or another word as it is; of a path on this machine, which means nothing elsewhere, the last name."""
+    if source is None:
+        return None
+    path = Path(source)
+    is_place = path.is_absolute() or source.startswith((".", "~")) or path.exists()
+    return path.absolute().name if is_place else source
