@@ -97,7 +97,7 @@ def paired_draws(
         weights_RQ = _clip_weights(first, one["name"])
         for pooling in [*poolings, FRAMES]:
             for measure in one["scores"].get(pooling, {}):
-                if measure in other["scores"].get(pooling, {}) and one["metric"] != "mAP":
+                if measure in other["scores"].get(pooling, {}):
                     key = (one["name"], pooling, measure)
                     draws[key] = _draws(first, second, *key, one["metric"], weights_RQ)
     return poolings, draws
@@ -124,6 +124,9 @@ def _draws(
         elif pooling == FRAMES:
             counts_SQC3 = opened.clips[f"{name}_counts"]
             draws.append(bootstrap.f1_draws(counts_SQC3, weights_RQ, average=average_of(metric), seed=seed + place))
+        elif metric == "mAP":
+            logits_SQC, truth_QC = opened.clips[name], opened.clips[f"{task}/label"]
+            draws.append(bootstrap.average_precision_draws(logits_SQC, truth_QC, weights_RQ, folds, seed=seed + place))
         else:
             right_SQ = opened.clips[name] == opened.clips[f"{task}/label"]
             draws.append(bootstrap.score_draws(right_SQ, weights_RQ, folds, seed=seed + place))
