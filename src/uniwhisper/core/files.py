@@ -15,8 +15,9 @@ def atomic_output(path: Path, *, overwrite: bool, folder_with: str | None = None
     """Give a temporary path beside `path`; move it there when the block ends well, remove it when it does not.
 
     Ctrl-C counts as not ending well, and folders made for `path` go with it. What a killed process leaves
-    (`.NAME.unfinished-…`) stays: nothing tells it from the work of a process on another machine, and between the two
-    moves of a folder it holds the only copy of the old one.
+    (`.NAME.unfinished-…`) stays, for nothing proves that its process is dead: process numbers, host names and boot ids
+    recur in containers and cloned machines that share a disk, and a lock is not seen on every network file system. And
+    between the two moves of a folder it holds the only copy of the old one.
 
     Args:
         path: what to write.
