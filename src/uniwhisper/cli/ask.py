@@ -114,7 +114,7 @@ def _answer(
     start: int,
 ) -> dict[str, Any]:
     """What the JSON says of one window; printed as it comes unless `quiet`."""
-    from uniwhisper.cli.output import duration
+    from uniwhisper.cli.output import duration, note
 
     if start and not quiet:
         typer.echo(f"[{duration(start)}]")
@@ -124,13 +124,16 @@ def _answer(
             _print_scores(scores)
         return {"scores": [{"answer": s.answer, "log_likelihood": s.log_likelihood, "share": s.share} for s in scores]}
     pieces = []
-    for piece in answerer.ask(wave_S, question, most_tokens=most):
+    saying = answerer.ask(wave_S, question, most_tokens=most)
+    for piece in saying:
         pieces.append(piece)
         if not quiet:
             typer.echo(piece, nl=False)
     if not quiet:
         typer.echo()
-    return {"answer": "".join(pieces)}
+    if saying.cut:
+        note(f"the answer to the window at {duration(start)} is cut off after {most} text tokens")
+    return {"answer": "".join(pieces), "cut": saying.cut}
 
 
 def _print_scores(scores: "list[Score]") -> None:
