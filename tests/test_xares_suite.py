@@ -292,6 +292,11 @@ def test_the_result_stands_on_a_page(result, tmp_path):
     assert row[scores[0].index("spectrum")] == three_digits(domain)
     text = " ".join(page.words)
     assert "esc50: no archives in DIR/esc50" in text and "weight 1,153" in text and "small, 000000000000" in text
+    # What holds for every encoder stands once, in the table of tasks; a task without classes has not 0 of them.
+    assert text.count("weight 1,153") == 1 and "other, desed" not in text
+    what = next(each for each in page.tables if "what" in each[0])
+    classes = {row[0]: row[what[0].index("classes")] for row in what[1:]}
+    assert classes == {"librispeech_asr": "–", "clotho": "–", "desed": "10", "maestro": "87"}
     assert "bootstrap" not in text and "domains' means" not in text and "CTC" not in text
     rows = list(csv.DictReader((tmp_path / "page.csv").open()))
     assert {row["protocol"] for row in rows} == {"xares 2"} and len(rows) == 2 * 5
