@@ -89,10 +89,15 @@ def _run(
     from uniwhisper.asking.answerer import Answerer
     from uniwhisper.audio.load import read_windows
     from uniwhisper.cli.output import print_json
+    from uniwhisper.core.errors import AnswerError
     from uniwhisper.core.units import WINDOW_SECONDS
     from uniwhisper.model.device import choose_device
     from uniwhisper.model.trained import load_trained
 
+    if not question.strip():
+        raise AnswerError(
+            "no question", expected="words", got=repr(question), fix='for example "What kind of sound is this?"'
+        )
     windows = enumerate(read_windows(clip))
     first = next(windows)  # a file that is no audio is told before the model is loaded
     answerer = Answerer(load_trained(model), choose_device(device))

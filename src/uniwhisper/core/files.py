@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -107,6 +107,26 @@ def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None)
             pass
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
+    """See that writing `output` replaces none of `inputs`, whatever they are called and linked by.
+
+    Raises:
+        OutputError: it is one of them.
+    """
+    for path in inputs if os.path.exists(output) else ():  # noqa: PTH110 (Path.exists would raise where it may not look)
+        try:
+            same = Path(path).samefile(output)
+        except OSError:
+            continue
+        if same:
+            raise OutputError(
+                f"{output} is not replaced",
+                expected="an output apart from what is read",
+                got=f"{path}, which is read and would be lost",
+                fix="choose another -o",
+            )
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

@@ -57,10 +57,16 @@ def open_result(path: Path) -> Opened:
         raise CompareError(
             f"{path} cannot be compared",
             expected="a result of version 2 with its .npz beside it, as `uniwhisper evaluate` writes them",
-            got=f"it lacks {error}" if isinstance(error, KeyError) else str(error),
-            fix="evaluate again",
+            got=f"it lacks {error}" if isinstance(error, KeyError) else _why(error),
+            fix="check the path, or evaluate again",
         ) from None
     return Opened(path.name, result, clips)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON: {error}"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def compare(first: Opened, second: Opened) -> Compared:

@@ -37,6 +37,8 @@ def read_result(path: Path) -> Result:
         return _result(path, as_clean(content) if content["format"] == FORMAT else content)
     except KeyError as error:
         reason = f"it lacks {error}"
+    except json.JSONDecodeError as error:
+        reason = f"no JSON: {error}"
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error)
     raise ResultError(

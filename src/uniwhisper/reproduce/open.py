@@ -44,14 +44,15 @@ def open_chain(
         raise RecipeError(f"no scale {name!r}", expected=", ".join(SCALES), got=name, fix="uniwhisper reproduce smoke")
     if (start is None) == (name == "paper"):
         raise RecipeError(
-            "--start",
+            "--start belongs to the scale paper",
             expected="a Whisper checkpoint for paper, and only there",
-            got=str(start),
+            got=f"{name} " + ("without --start" if start is None else f"with --start {start}"),
             fix="uniwhisper reproduce paper --start openai/whisper-large-v3 --lm Qwen/Qwen3-0.6B",
         )
     output = Path("runs") / name if output is None else output
     command = f"uniwhisper reproduce {name}"
     if name == "smoke":
+        plan(smoke(output), list(rows or ()), [0])  # refuses unknown rows before anything is made
         made = write_smoke_data(output / "data")
         evaluation = made.parent / "evaluation"
         prepared = output / "prepared"
