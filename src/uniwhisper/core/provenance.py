@@ -59,3 +59,10 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": package_versions(),
     }
+
+
+def without_place(source: str) -> str:
+    """A hub id or another word as it is; of a path on this machine, which means nothing elsewhere, the last name."""
+    path = Path(source)
+    is_place = path.is_absolute() or source.startswith((".", "~")) or path.exists()
+    return path.absolute().name if is_place else source

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from uniwhisper.core.errors import RecipeError
+from uniwhisper.core.provenance import without_place
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest
 from uniwhisper.data.prepare import prepare
 from uniwhisper.model.device import choose_device
@@ -62,11 +63,12 @@ def open_chain(
         data, scale = prepared, smoke(made)
     elif name == "miniature":
         scale = miniature(language_model)
-        command += f" --data {data.name} --evaluation {evaluation.name} --lm {Path(language_model).name}"
+        command += f" --data {data.name} --evaluation {evaluation.name} --lm {without_place(language_model)}"
     else:
         assert start is not None, "paper has a start"
         scale = paper(start, language_model, mel_bins=load_encoder(start).encoder.config.mel_bins)
-        command += f" --start {start} --lm {language_model} --data {data.name} --evaluation {evaluation.name}"
+        command += f" --start {without_place(start)} --lm {without_place(language_model)}"
+        command += f" --data {data.name} --evaluation {evaluation.name}"
     if suite is not None and name != "smoke":
         scale = replace(scale, suite=suite)
         command += f" --suite {Path(suite).name}"

@@ -2,10 +2,9 @@
 
 import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
-from uniwhisper.core.provenance import provenance
+from uniwhisper.core.provenance import provenance, without_place
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.instructions import corpus_licence
 from uniwhisper.data.manifest import Manifest
@@ -30,7 +29,7 @@ def run_card(recipe: Recipe, manifest: Manifest, progress: Progress, start_of_ru
     described = recipe.to_json()
     model = described["model"]
     for name in ("start", "language_model"):
-        model[name] = _without_place(model[name])
+        model[name] = model[name] and without_place(model[name])
     recorded, code_now = start_of_run["provenance"], provenance()["code"]
     code = recorded.get("code") or "unknown"
     finished = f", finished with `{code_now}`" if code_now != code else ""
@@ -59,12 +58,3 @@ model on instructions and text answers.
 
 </details>
 """
-
-
-def _without_place(source: str | None) -> str | None:
-    """A hub id or another word as it is; of a path on this machine, which means nothing elsewhere, the last name."""
-    if source is None:
-        return None
-    path = Path(source)
-    is_place = path.is_absolute() or source.startswith((".", "~")) or path.exists()
-    return path.absolute().name if is_place else source
