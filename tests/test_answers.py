@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import jiwer
@@ -17,7 +16,7 @@ from typer.testing import CliRunner
 
 from small import small_model, write_language_model
 from toy_corpora import clip, write_corpus, write_three_corpora
-from uniwhisper.asking.answerer import Answerer, Score
+from uniwhisper.asking.answerer import Answerer, Saying, Score
 from uniwhisper.cli.app import app
 from uniwhisper.core.errors import ManifestError, OutputError
 from uniwhisper.data.decoded import EncodedReader
@@ -170,27 +169,31 @@ class Stub:
     def __init__(self, said: dict[tuple[str, int], str]) -> None:
         self.said = said
 
-    def ask(self, wave_S: np.ndarray, instruction: str, *, most_tokens: int = 200) -> Iterator[str]:
-        assert most_tokens == 7
+    def ask(self, wave_S: np.ndarray, instruction: str, *, most_tokens: int = 200) -> Saying:
+        """A letter is a token."""
         text = self.said[instruction, len(wave_S)]
-        yield text[:3]
-        yield text[3:]
+        return Saying(iter(range(len(text))), lambda tokens: text[: len(tokens)], most_tokens)
 
     def score(self, wave_S: np.ndarray, instruction: str, options: list[str]) -> list[Score]:  # noqa: ARG002
         return [Score(option, -float(place), 0.5) for place, option in enumerate(sorted(options))]
 
 
 def test_a_model_that_says_known_things_gets_known_scores(manifest):
-    config = AnswersConfig(folds=2, most_clips=None, most_tokens=7, most_options=3, tasks=("sound_tag", "note"))
+    config = AnswersConfig(folds=2, most_clips=None, most_tokens=8, most_options=3, tasks=("sound_tag", "note"))
     found = {one.task.name: one for one in held_out_tasks(manifest, config.tasks, folds=2, most=None, seed=0)}
     tags, notes = found["sound_tag"], found["note"]
     said = {(tags.instruction, one.record.samples): str(one.value).upper() for one in tags.clips}
-    said[tags.instruction, tags.clips[0].record.samples] = "thunder"
+    # As long as may be, and one letter longer.
+    said[tags.instruction, tags.clips[0].record.samples] = "thunders"
+    said[tags.instruction, tags.clips[1].record.samples] = "dog bark "
     said |= {(notes.instruction, one.record.samples): "A3" for one in notes.clips}
     judged = judge_answers(Stub(said), manifest, config, model=MODEL, command="uniwhisper answers")
     tag, note = judged.result["tasks"]
     values = [one.value for one in tags.clips]
-    assert tag["scores"]["accuracy"]["score"] == pytest.approx(1 - 1 / len(values))
+    right = len(values) - 2 + (values[1] == "dog bark")
+    assert tag["scores"]["accuracy"]["score"] == pytest.approx(right / len(values))
+    assert tag["cut"] == {"count": 1, "clips": [tags.clips[1].record.id]} and note["cut"]["count"] == 0
+    assert [one["clip"] for one in judged.answers if one["cut"]] == [tags.clips[1].record.id]
     assert tag["unreadable"] == {"count": 1, "clips": [tags.clips[0].record.id]}
     # The stub finds the first in the alphabet the likeliest.
     assert tag["ranked"]["score"] == pytest.approx(values.count("dog bark") / len(values))
@@ -205,9 +208,11 @@ def test_a_model_that_says_known_things_gets_known_scores(manifest):
     assert [one["clip"] for one in judged.answers if not one["readable"]] == [tags.clips[0].record.id]
     table = rows(judged.result)
     assert [row[0] for row in table] == ["sound_tag", "note"]
-    assert table[0][5:] == ("1", f"{len(values)} of {len(values)}")
+    assert table[0][5:] == ("1", "1", f"{len(values)} of {len(values)}")
     page = markdown(judged.result, judged.answers)
-    assert "thunder (unreadable)" in page
+    assert "thunders (unreadable)" in page and "dog bark (cut off)" in page.lower()
+    del tag["cut"]
+    assert rows(judged.result)[0][6] == "–", "a result from before they were counted"
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,15 @@ def test_an_answer_ends_with_the_end_token_and_at_the_limit(model):
         lm.tokenizer.eos_token = end
 
 
+def test_an_answer_says_whether_it_was_cut(model, monkeypatch):
+    tokens = model.language_model.tokenizer.encode("a bell, far away", add_special_tokens=False)
+    monkeypatch.setattr(model.language_model, "greedy", lambda *_, most: iter(tokens[:most]))
+    for most, cut in ((len(tokens) + 1, False), (len(tokens), False), (len(tokens) - 1, True)):
+        saying = Answerer(model, CPU).ask(tone(0.3), QUESTION, most_tokens=most)
+        assert "a bell, far away".startswith(text := "".join(saying))
+        assert saying.cut is cut and (len(text) < len("a bell, far away")) is cut
+
+
 def test_characters_of_several_tokens_are_told_whole(model, monkeypatch):
     tokens = model.language_model.tokenizer.encode("né 雨", add_special_tokens=False)
     monkeypatch.setattr(model.language_model, "greedy", lambda *_, **__: iter(tokens))
@@ -168,6 +177,9 @@ def test_the_verbs_answer_stream_and_rank(folder, tmp_path):
     done = uniwhisper("ask", clip, QUESTION, "--model", folder, "--device", "cpu", "--most-tokens", "9")
     assert done.exit_code == 0, done.stderr
     assert done.stdout == f"{said[0]}\n[30.0 s]\n{said[1]}\n"
+    assert done.stderr.count("is cut off after 9 text tokens") == 2
+    done = uniwhisper("ask", clip, QUESTION, "--model", folder, "--device", "cpu", "--most-tokens", "9", "--json")
+    assert [window["cut"] for window in json.loads(done.stdout)["windows"]] == [True, True]
 
     short = tmp_path / "short.wav"
     soundfile.write(short, wave[480_000:], 16_000, subtype="FLOAT")

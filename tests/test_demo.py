@@ -143,6 +143,10 @@ def test_a_folder_of_recordings_becomes_a_page(tiny_model, tmp_path):
     html = (tmp_path / "out" / "report.html").read_text()
     for text in ("a/dog.wav", "b/dog.wav", "a/cat &amp; mouse.wav", "broken.wav", "data:image/png;base64,"):
         assert text in html
+    # A phone gets a picture of its own, and what identifies the vectors is not cut.
+    assert html.count('<source media="(max-width: 640px)"') == 1
+    identity = json.loads((tmp_path / "out" / "demo.json").read_text())["identity"]
+    assert all(f"<dt>{name}</dt><dd>{value}</dd>" in html for name, value in identity.items())
     assert "<b>sounds" not in html and "http" not in html.replace("http-equiv", "")
     facts = json.loads((tmp_path / "out" / "demo.json").read_text())
     assert facts["finished"] and facts["files"] == 3 and len(facts["failed"]) == 1
@@ -221,5 +225,6 @@ def test_the_whole_path_runs(tmp_path):
     assert facts["finished"] and facts["training_clips"] == 2 * len(KINDS) and facts["held_out_clips"] == 3 * len(KINDS)
     for moment, accuracy in facts["knn_accuracy"].items():
         assert f"{accuracy:.1%} {moment}" in said[-1] and f"<td>{accuracy:.1%}</td>" in html
+    assert html.count('<source media="(max-width: 640px)"') == 2
     assert html.count("<audio") == len(KINDS) and all(f'<th scope="row">{label}' in html for label in KINDS)
     assert (tmp_path / "out" / "training" / "model" / "encoder.safetensors").is_file()

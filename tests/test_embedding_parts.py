@@ -107,3 +107,16 @@ def test_an_unknown_engine_is_refused(tmp_path):
 
     with pytest.raises(UserError, match="engine 'spark'"):
         embed(["x.wav"], tmp_path / "o", engine="spark")
+
+
+def test_a_refusal_leaves_no_folder_for_the_parts(tone_files, tmp_path, monkeypatch):
+    from uniwhisper.cli.embed import embed
+    from uniwhisper.embedding import ray_engine
+
+    def refuse(*_, **__):
+        raise UserError("no ray", expected="ray", got="none", fix="install it")
+
+    monkeypatch.setattr(ray_engine, "embed_on_ray", refuse)
+    with pytest.raises(UserError, match="no ray"):
+        embed([str(path) for path in tone_files], tmp_path / "new" / "parts", engine="ray", device="cpu")
+    assert not (tmp_path / "new").exists()

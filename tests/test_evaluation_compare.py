@@ -55,6 +55,34 @@ def test_an_encoder_does_not_differ_from_itself(folder):
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
+def test_a_headline_with_a_task_of_several_labels_is_compared(tmp_path):
+    """The other task is alike for both, so that the headline differs by half of what the labels differ by."""
+    for fold in (1, 2, 3):
+        clips = clips_of_fold(fold)
+        for place, (_, fields) in enumerate(clips.values()):
+            fields["tags"] = fields["label"] + (";third" if place % 3 == 0 else "")
+        write_tar(tmp_path / "data" / "tones" / f"fold-{fold}.tar", clips)
+    rule = {"field": "tags", "separator": ";"}
+    several = suite_content(name="tags", domain="speech", kind="multilabel", metric="mAP", label=rule)
+    suite = suite_content()
+    (tmp_path / "toy.json").write_text(json.dumps(suite | {"tasks": suite["tasks"] + several["tasks"]}))
+    opened = []
+    for name, encoder in (("deaf", Deaf(weights="d" * 64)), ("good", TwoNumbers())):
+        judgement = evaluate(
+            JudgedEncoder(encoder, name, name), load_suite(tmp_path / "toy.json"), tmp_path / "data", cache=None
+        )
+        write_result(tmp_path / f"{name}.json", judgement, overwrite=False)
+        opened.append(open_result(tmp_path / f"{name}.json"))
+    found = compare(*opened)
+    tags, tones = found.tasks["tags", "own", "linear"], found.tasks["tones", "own", "linear"]
+    assert tags.low < tags.difference < tags.high and tags.low > 0 and tags.p < 0.05
+    headline = found.averages["headline", "own", "linear"]
+    assert opened[0].result["averages"]["headline"]["own"]["linear"]["tasks"] == ["tones", "tags"]
+    assert headline.difference == pytest.approx((tags.difference + tones.difference) / 2)
+    assert headline.low < headline.difference < headline.high
+    assert ("tags", "own", "knn") not in found.tasks
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +274,19 @@ def test_the_whole_judgement(data, write_suite, tmp_path):
         write_result(path, judgement, overwrite=False)
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_result_that_cannot_be_written_leaves_its_clips_unwritten_too(data, write_suite, tmp_path, earlier):
+    judgement, path = judge(data, write_suite()), tmp_path / "results" / "toy.json"
+    if earlier:
+        write_result(path, judgement, overwrite=False)
+    before = {file: file.read_bytes() for file in path.parent.glob("*")}
+    judgement.result["seconds"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_result(path, replace(judgement, clips={"another": np.zeros(3)}), overwrite=True)
+    assert {file: file.read_bytes() for file in path.parent.glob("*")} == before
+    assert earlier or not path.parent.exists()
+
+
 def test_clips_that_do_not_decode_are_named(data, write_suite):
     write_tar(data / "tones" / "fold-2.tar", {**clips_of_fold(2), "broken": (b"no audio", {"label": "low"})})
     (task,) = judge(data, write_suite()).result["tasks"]
@@ -510,13 +524,16 @@ def test_the_verb_judges(data, write_suite, tmp_path, tiny_model):
         (["--suite", "mini", "--data", "nowhere"], ["no such folder"]),
         (["--suite", "mini", "--data", "data", "--model", "random:huge"], ["random:SIZE:SEED", "tiny"]),
         (["--suite", "mini", "--data", "data", "--model", "random:tiny:x"], ["whole number"]),
+        (["--suite", "mini", "--data", "data", "--protocol", "xares", "--model", "random:tiny"], ["xares can run"]),
+        (["--suite", "mini", "--data", "data", "--protocol", "xares"], ["Whisper-shaped"]),
+        (["--suite", "mini", "--data", "data", "--protocol", "hear"], ["clean or xares"]),
     ],
 )
 def test_bad_arguments_get_one_error(tmp_path, arguments, words):
     done = uniwhisper("evaluate", "--model", "log-mel", *arguments, "--cache", "cache", cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert all(word in " ".join(done.stderr.split()) for word in words), done.stderr
-    assert not list(tmp_path.glob("results/*"))
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["cache"])
 
 
 def test_the_list_needs_no_model(data, tmp_path):

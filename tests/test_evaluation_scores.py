@@ -9,10 +9,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from uniwhisper.evaluation import knn
-from uniwhisper.evaluation.bootstrap import clip_weights, difference, interval, score_draws
+from uniwhisper.evaluation.bootstrap import (
+    average_precision_draws,
+    clip_weights,
+    difference,
+    interval,
+    score_draws,
+)
 from uniwhisper.evaluation.clips import deal_groups
 from uniwhisper.evaluation.folds import Standardiser, inner_split, make_folds
 from uniwhisper.evaluation.knn import knn_predict
+from uniwhisper.evaluation.metrics import mean_average_precision
 from uniwhisper.evaluation.scoring import score_task, summary
 
 
@@ -225,6 +232,51 @@ def test_bootstrap_adds_the_clips_within_groups():
     values = np.tile([1, 0], 200)
     draws = draws_of(values, groups=[str(clip // 10) for clip in range(400)])
     assert draws.std() == pytest.approx(math.sqrt(0.25 / 400), rel=0.06)
+
+
+def average_precision(scores: list[float], right: list[bool]) -> float:
+    """Mean over the right clips of the precision among all clips scored at least as high: the definition, slowly."""
+    hits = [score for score, yes in zip(scores, right, strict=True) if yes]
+    above = [[yes for score, yes in zip(scores, right, strict=True) if score >= hit] for hit in hits]
+    return math.fsum(sum(each) / len(each) for each in above) / len(hits)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), clips=st.integers(2, 14), levels=st.sampled_from([2, 4, 1000]))
+def test_bootstrap_of_average_precision_is_that_of_the_repeated_clips(seed, clips, levels):
+    """Every draw as a list in which a clip stands as often as it was drawn; few levels give ties."""
+    generator = np.random.default_rng(seed)
+    scores_QC = generator.integers(levels, size=(clips, 3)).astype(np.float32)
+    truth_QC = (generator.random((clips, 3)) < 0.4).astype(np.float32)
+    folds = [str(place % 2) for place in range(clips)]
+    weights_RQ = clip_weights([str(place // 2) for place in range(clips)], seed=seed, resamples=20)
+    found_R = average_precision_draws(scores_QC[None], truth_QC, weights_RQ, folds, seed=0)
+    for weights_Q, found in zip(weights_RQ.astype(int), found_R, strict=True):
+        by_fold = []
+        for fold in ("0", "1"):
+            drawn = [clip for clip in range(clips) if folds[clip] == fold for _ in range(weights_Q[clip])]
+            classes = [c for c in range(3) if truth_QC[drawn, c].any()]
+            each = [average_precision(scores_QC[drawn, c].tolist(), (truth_QC[drawn, c] > 0).tolist()) for c in classes]
+            by_fold += [np.mean(each)] if each else []
+        assert found == pytest.approx(np.mean(by_fold) if by_fold else 0.0, abs=1e-9)
+
+
+def test_bootstrap_of_average_precision_has_the_score_in_its_middle_and_resamples_seeds():
+    generator = np.random.default_rng(3)
+    truth_QC = (generator.random((400, 5)) < 0.2).astype(np.float32)
+    scores_SQC = (truth_QC + generator.normal(size=(2, 400, 5))).astype(np.float32)
+    once = np.ones((4, 400), dtype=np.float32)
+    score_S = [mean_average_precision(scores_QC, truth_QC) for scores_QC in scores_SQC]
+    one = average_precision_draws(scores_SQC[:1], truth_QC, once, ["0"] * 400, seed=0)
+    assert one == pytest.approx([score_S[0]] * 4)
+    weights_RQ = clip_weights([str(place) for place in range(400)], seed=0, resamples=200)
+    draws_R = average_precision_draws(scores_SQC[:1], truth_QC, weights_RQ, ["0"] * 400, seed=0)
+    low, high = interval(draws_R)
+    assert low < score_S[0] < high and 0.01 < draws_R.std() < 0.05
+    both = average_precision_draws(scores_SQC, truth_QC, np.repeat(once, 50, axis=0), ["0"] * 400, seed=0)
+    assert {round(float(each), 6) for each in both} == {
+        round(float(each), 6) for each in (score_S[0], score_S[1], np.mean(score_S))
+    }
 
 
 def test_bootstrap_resamples_seeds():

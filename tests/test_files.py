@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from uniwhisper.core.errors import OutputError
-from uniwhisper.core.files import atomic_output, check_output
+from uniwhisper.core.files import atomic_output, atomic_outputs, check_output
 
 
 def write_file(path: Path, *, overwrite: bool = False, text: str = "new") -> None:
@@ -129,6 +129,38 @@ def test_a_block_that_ends_early_leaves_nothing(tmp_path, ending):
             raise ending
     assert contents(tmp_path) == {"old": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_looking_whether_an_output_can_be_written_makes_nothing(tmp_path):
+    check_output(tmp_path / "a" / "b" / "new", overwrite=False)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "to_nowhere").symlink_to(tmp_path / "nowhere")
+    for folder in ("file", "to_nowhere", "x" * 300):
+        with pytest.raises(OutputError, match="cannot write"):
+            check_output(tmp_path / folder / "b" / "new", overwrite=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "to_nowhere"]
+
+
+def test_a_folder_that_cannot_be_made_after_all_is_an_error_of_the_user(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_file(tmp_path / "a" / "new")
+
+
+def test_files_that_belong_together_are_all_written_or_none(tmp_path):
+    paths = [tmp_path / "out" / name for name in ("result", "beside")]
+    with pytest.raises(ValueError), atomic_outputs(paths, overwrite=False) as (result, beside):
+        beside.write_text("whole")
+        result.write_text("half")
+        raise ValueError
+    assert not list(tmp_path.iterdir())
+    with atomic_outputs(paths, overwrite=False) as temporaries:
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.write_text(path.name)
+    assert contents(tmp_path) == {"out/result": "result", "out/beside": "beside"}
 
 
 def test_folders_made_for_an_output_stay_where_somebody_uses_them(tmp_path):

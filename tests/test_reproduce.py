@@ -25,6 +25,7 @@ from uniwhisper.reproduce import chain as chain_file
 from uniwhisper.reproduce.chain import Chain, Done, Job, plan
 from uniwhisper.reproduce.differences import over_training_seeds
 from uniwhisper.reproduce.equal import equalities
+from uniwhisper.reproduce.open import open_chain
 from uniwhisper.reproduce.rows import ROWS, SMOKE_ROWS, available_rows, recipe_of, steps_of
 from uniwhisper.reproduce.scale import Scale, miniature, paper, smoke
 from uniwhisper.reproduce.smoke_data import write_smoke_data
@@ -204,6 +205,14 @@ def test_a_dry_run_of_the_paper_reads_local_folders_of_those_layouts(data, lm, t
     assert described.exit_code == 0, described.output
     found = json.loads(described.stdout)
     assert "128 mel bins" in found["facts"]["start"]
+    # What a table says to type names no folder of this machine; an id of the hub stays as it is.
+    chain, *_ = open_chain(
+        "paper", tmp_path / "out", None, None, data=data.parent / "prepared", evaluation=data / "evaluation",
+        language_model="Qwen/Qwen3-0.6B", start=str(tmp_path / "whisper-large-v3"), cache=None, suite=None,
+        device="cpu", say=lambda _: None,
+    )  # fmt: skip
+    assert chain.command.startswith("uniwhisper reproduce paper --start whisper-large-v3 --lm Qwen/Qwen3-0.6B --data ")
+    assert str(tmp_path) not in chain.command
     rows = {job["row"]: job for job in found["jobs"]}
     assert rows["S"]["steps"] == 0 and rows["U"]["after"] == "S" and rows["U"]["steps"] > 0
     assert "C" not in rows and "W-dec" not in rows

@@ -18,11 +18,14 @@ from safetensors.torch import load_file, save_file
 
 from small import QUIET, write_corpus, write_encoder, write_language_model
 from uniwhisper.core.errors import OutputError, RecipeError, UserError
+from uniwhisper.core.identity import code_identity
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.recipes import load_recipe
 from uniwhisper.training.build import build_model
+from uniwhisper.training.card import run_card
+from uniwhisper.training.checkpoint import Progress
 from uniwhisper.training.loop import train
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction
 from uniwhisper.training.overrides import override
@@ -157,6 +160,22 @@ def test_a_run_changes_encoder_and_adapter_only_and_exports_what_it_trained(reci
     rebuilt = build_model(again, CPU)
     exported_adapter = rebuilt.adapter.widen.weight
     assert not torch.equal(exported_adapter, before.adapter.widen.weight)
+
+
+def test_the_card_names_the_code_of_the_run_and_no_place_of_a_machine(recipe, prepared, tmp_path):
+    folder = tmp_path / "runs" / "start"
+    folder.mkdir(parents=True)
+    elsewhere = replace(recipe, model=replace(recipe.model, start=str(folder), encoder_size=None))
+    progress = Progress(step=8, audio_seconds=60.0, train_seconds=30.0, threads=1)
+    manifest = Manifest.read(prepared)
+    trained = {"provenance": {"commit": "c" * 40, "code": "0.0+trained"}}
+    card = run_card(elsewhere, manifest, progress, trained)
+    assert f"commit: `{'c' * 40}`; code `0.0+trained`, finished with `{code_identity()}`" in card
+    assert "start: `start`" in card and recipe.model.language_model is not None
+    assert str(tmp_path) not in card and str(Path(recipe.model.language_model).parent) not in card
+    assert "commit: `unknown`" in run_card(recipe, manifest, progress, {"provenance": {"commit": None}})
+    at_hub = replace(recipe, model=replace(recipe.model, language_model="Qwen/Qwen3-0.6B"))
+    assert '"language_model": "Qwen/Qwen3-0.6B"' in run_card(at_hub, manifest, progress, trained)
 
 
 def test_no_language_model_parameter_is_in_the_optimizer(recipe):

@@ -33,6 +33,7 @@ from uniwhisper.evaluation.xares.language import SpeechModel, open_tokenizer
 from uniwhisper.evaluation.xares.pooling import PaddedWhisper, TimedEncode
 from uniwhisper.evaluation.xares.run import evaluate
 from uniwhisper.evaluation.xares.targets import DESED_CLASSES, PITCH_NAMES
+from uniwhisper.report.read import read_result
 from uniwhisper.report.results import ResultError
 from uniwhisper.report.words import three_digits
 
@@ -291,10 +292,32 @@ def test_the_result_stands_on_a_page(result, tmp_path):
     assert row[scores[0].index("spectrum")] == three_digits(domain)
     text = " ".join(page.words)
     assert "esc50: no archives in DIR/esc50" in text and "weight 1,153" in text and "small, 000000000000" in text
+    # What holds for every encoder stands once, in the table of tasks; a task without classes has not 0 of them.
+    assert text.count("weight 1,153") == 1 and "other, desed" not in text
+    what = next(each for each in page.tables if "what" in each[0])
+    classes = {row[0]: row[what[0].index("classes")] for row in what[1:]}
+    assert classes == {"librispeech_asr": "–", "clotho": "–", "desed": "10", "maestro": "87"}
     assert "bootstrap" not in text and "domains' means" not in text and "CTC" not in text
     rows = list(csv.DictReader((tmp_path / "page.csv").open()))
     assert {row["protocol"] for row in rows} == {"xares 2"} and len(rows) == 2 * 5
     assert "average by X-ARES's weights" in (tmp_path / "page.md").read_text()
+
+
+def test_a_broken_result_is_refused_as_one_of_clean_is(result, tmp_path):
+    desed = task_of(result, "desed")
+    for message, change in (
+        ("two tasks have one name", {"tasks": [desed, desed]}),
+        ("a number that is nan", {"model": result["model"] | {"hop_seconds": float("nan")}}),
+        ("299 used and 0 skipped of 330", {"tasks": [desed | {"clips": desed["clips"] | {"used": 299}}]}),
+        ("a score of 1.3", {"tasks": [desed | {"probe": desed["probe"] | {"score": 1.3}}]}),
+        ("holds no scores", {"tasks": [], "averages": {"probe": None, "knn": None}}),
+        ("lacks 'weight'", {"tasks": [{name: value for name, value in desed.items() if name != "weight"}]}),
+    ):
+        averages = {"probe": {"score": desed["probe"]["score"], "tasks": ["desed"]}, "knn": None}
+        (tmp_path / "broken.json").write_text(json.dumps(result | {"averages": averages} | change))
+        with pytest.raises(ResultError) as error:
+            read_result(tmp_path / "broken.json")
+        assert message in error.value.got
 
 
 def test_a_page_does_not_mix_it_with_clean(result, tmp_path):

@@ -4,7 +4,7 @@ Notable: the prefix is the one of training, `[audio tokens | instruction \\n]`; 
 language model's cache, and scored by the loss that training lowers, which reads audio and instruction once for all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,29 @@ class Score:
     """Likelihood over the sum of those of all given answers, from 0 to 1."""
 
 
+class Saying:
+    """An answer while it is decoded: to be read once, piece by piece."""
+
+    def __init__(self, tokens: Iterator[int], decode: Callable[[list[int]], str], most_tokens: int) -> None:
+        self._tokens, self._decode, self._most = tokens, decode, most_tokens
+        self.cut = False
+        """Known when all pieces are read: the model had more to say than `most_tokens`."""
+
+    def __iter__(self) -> Iterator[str]:
+        read: list[int] = []
+        said = ""
+        for token in self._tokens:
+            if len(read) == self._most:
+                self.cut = True
+                return
+            read.append(token)
+            text = self._decode(read)
+            # A token may end inside a character; it is told with the next.
+            if not text.endswith(_UNFINISHED):
+                yield text[len(said) :]
+                said = text
+
+
 class Answerer:
     """Answers questions about clips of at most one window (30 s)."""
 
@@ -40,23 +63,17 @@ class Answerer:
         self._model, self._device = model.to(device).eval(), device
         self._tokenizer = model.language_model.tokenizer
 
-    def ask(self, wave_S: np.ndarray, instruction: str, *, most_tokens: int = 200) -> Iterator[str]:
-        """Pieces of the answer, as they are decoded.
+    def ask(self, wave_S: np.ndarray, instruction: str, *, most_tokens: int = 200) -> Saying:
+        """Pieces of the answer, as they are decoded, and at the end whether it was cut.
 
         Args:
             wave_S: (S,) float32, mono, 16 kHz, 1 <= S <= one window.
             instruction: the question; for those the model was trained on, see `docs/tasks.md`.
             most_tokens: text tokens after which the answer is cut.
         """
-        tokens: list[int] = []
-        said = ""
-        for token in self._model.language_model.greedy(self._prefix(wave_S, instruction), most=most_tokens):
-            tokens.append(token)
-            text = self._tokenizer.decode(tokens)
-            # A token may end inside a character; it is told with the next.
-            if not text.endswith(_UNFINISHED):
-                yield text[len(said) :]
-                said = text
+        # One token more than is told: it is the end, or says that there would be more.
+        tokens = self._model.language_model.greedy(self._prefix(wave_S, instruction), most=most_tokens + 1)
+        return Saying(tokens, self._tokenizer.decode, most_tokens)
 
     @torch.inference_mode()
     def score(self, wave_S: np.ndarray, instruction: str, answers: Sequence[str]) -> list[Score]:

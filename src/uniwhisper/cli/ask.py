@@ -89,10 +89,15 @@ def _run(
     from uniwhisper.asking.answerer import Answerer
     from uniwhisper.audio.load import read_windows
     from uniwhisper.cli.output import print_json
+    from uniwhisper.core.errors import AnswerError
     from uniwhisper.core.units import WINDOW_SECONDS
     from uniwhisper.model.device import choose_device
     from uniwhisper.model.trained import load_trained
 
+    if not question.strip():
+        raise AnswerError(
+            "no question", expected="words", got=repr(question), fix='for example "What kind of sound is this?"'
+        )
     windows = enumerate(read_windows(clip))
     first = next(windows)  # a file that is no audio is told before the model is loaded
     answerer = Answerer(load_trained(model), choose_device(device))
@@ -114,7 +119,7 @@ def _answer(
     start: int,
 ) -> dict[str, Any]:
     """What the JSON says of one window; printed as it comes unless `quiet`."""
-    from uniwhisper.cli.output import duration
+    from uniwhisper.cli.output import duration, note
 
     if start and not quiet:
         typer.echo(f"[{duration(start)}]")
@@ -124,13 +129,16 @@ def _answer(
             _print_scores(scores)
         return {"scores": [{"answer": s.answer, "log_likelihood": s.log_likelihood, "share": s.share} for s in scores]}
     pieces = []
-    for piece in answerer.ask(wave_S, question, most_tokens=most):
+    saying = answerer.ask(wave_S, question, most_tokens=most)
+    for piece in saying:
         pieces.append(piece)
         if not quiet:
             typer.echo(piece, nl=False)
     if not quiet:
         typer.echo()
-    return {"answer": "".join(pieces)}
+    if saying.cut:
+        note(f"the answer to the window at {duration(start)} is cut off after {most} text tokens")
+    return {"answer": "".join(pieces), "cut": saying.cut}
 
 
 def _print_scores(scores: "list[Score]") -> None:

@@ -12,7 +12,7 @@ def calibrate(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the calibrated model.")],
     data: Annotated[Path, typer.Option(help="Folder written by `uniwhisper data prepare`.")] = Path("prepared"),
     clips: Annotated[int, typer.Option(min=1, help="Clips to measure.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Decides which clips.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which clips.")] = 0,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute.")] = "auto",
 ) -> None:
     """Centre and scale the vectors of a trained model over its training clips, for cosine search; answers stay.

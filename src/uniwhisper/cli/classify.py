@@ -33,13 +33,15 @@ def classify(
 
     from uniwhisper.audio.find import find_audio
     from uniwhisper.cli.output import audio_progress, note, print_failures, print_json
-    from uniwhisper.core.files import atomic_output, check_output
+    from uniwhisper.core.files import atomic_output, check_apart, check_output
 
     if output is not None:
         check_output(output, overwrite=overwrite)
     paths = [Path(source) for source in sources]
     there = [path for path in paths if path.exists()]
     files = (find_audio(there) if there else []) + [path for path in paths if not path.exists()]
+    if output is not None:
+        check_apart(output, files)
 
     from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.device import device_text

@@ -69,7 +69,7 @@ def embed(
     from time import perf_counter
 
     from uniwhisper.cli.output import audio_progress, note
-    from uniwhisper.core.files import atomic_output
+    from uniwhisper.core.files import atomic_output, check_apart
 
     settings = {"device": device, "layer": layer, "precision": precision, "compiled": compiled}
     if engine != "local":
@@ -80,6 +80,7 @@ def embed(
         return
     with atomic_output(output, overwrite=overwrite) as temporary:
         paths = _find(sources)
+        check_apart(output, paths)
 
         from uniwhisper.embedding.decode import Inputs
         from uniwhisper.embedding.device import device_text

@@ -12,6 +12,7 @@ def embed_in_parts(
     """Embed on Ray into `folder`, going on where an earlier run of the same command stopped."""
     from uniwhisper.cli.output import note, print_facts, print_json
     from uniwhisper.core.errors import OutputError
+    from uniwhisper.core.files import check_output
     from uniwhisper.embedding.parts import plan_parts
     from uniwhisper.embedding.ray_engine import embed_on_ray
     from uniwhisper.model.device import choose_device
@@ -21,7 +22,7 @@ def embed_in_parts(
             f"{folder} is a file", expected="a folder for the parts", got="a file", fix="choose another -o"
         )
     parts = plan_parts(sources)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_output(folder / "part", overwrite=True)
     gpus = 1 if choose_device(settings["device"]).type == "cuda" else 0
     rows, failures = 0, []
     for done, result in enumerate(

@@ -32,7 +32,7 @@ def export(
     """
     from uniwhisper.cli.output import print_facts
     from uniwhisper.core.errors import UserError
-    from uniwhisper.core.files import check_output
+    from uniwhisper.core.files import check_apart, check_output
     from uniwhisper.model.weights import load_encoder
 
     if kind != "onnx" and (mels or int8):
@@ -43,6 +43,7 @@ def export(
             fix="leave them out",
         )
     check_output(output, overwrite=overwrite, folder_with=None if kind == "onnx" else "config.json")
+    check_apart(output, [model or "default"])
     loaded = load_encoder(model)
     if kind == "hub":
         from uniwhisper.core.files import atomic_output

@@ -58,7 +58,7 @@ def report(
     """
     from uniwhisper.cli.output import note, print_json
     from uniwhisper.core.errors import OutputError, UserError
-    from uniwhisper.core.files import atomic_output, check_output
+    from uniwhisper.core.files import atomic_outputs, check_apart, check_output
     from uniwhisper.report.answers import read_answers
     from uniwhisper.report.build import build, chart
     from uniwhisper.report.comparison import compare, find_results
@@ -84,7 +84,10 @@ def report(
     paths = [output.with_suffix(suffix) for suffix in (".html", ".md", ".csv", ".json", ".png")]
     for path in paths:
         check_output(path, overwrite=overwrite)
-    everything = [read_result(file) for file in find_results(results)]
+    files = find_results(results)
+    for path in paths:
+        check_apart(path, files)
+    everything = [read_result(file) for file in files]
     read = [
         result
         for result in everything
@@ -106,8 +109,8 @@ def report(
     )
     texts = [built.html, built.markdown, built.csv, built.json]
     contents = [*(text.encode() for text in texts), chart(comparison)]
-    for path, content in zip(paths, contents, strict=True):
-        with atomic_output(path, overwrite=overwrite) as temporary:
+    with atomic_outputs(paths, overwrite=overwrite) as temporaries:
+        for temporary, content in zip(temporaries, contents, strict=True):
             temporary.write_bytes(content)
     if as_json:
         written = {path.suffix[1:]: str(path) for path in paths}

@@ -75,8 +75,8 @@ def pretrain_lm(
     data: Annotated[
         Path | None, typer.Option(help="Prepared corpus whose instructions and short answers are read too.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seeds weights and data order.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds weights and data order.")] = 0,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:

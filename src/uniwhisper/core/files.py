@@ -3,8 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from uniwhisper.core.errors import OutputError
@@ -15,8 +15,9 @@ def atomic_output(path: Path, *, overwrite: bool, folder_with: str | None = None
     """Give a temporary path beside `path`; move it there when the block ends well, remove it when it does not.
 
     Ctrl-C counts as not ending well, and folders made for `path` go with it. What a killed process leaves
-    (`.NAME.unfinished-…`) stays: nothing tells it from the work of a process on another machine, and between the two
-    moves of a folder it holds the only copy of the old one.
+    (`.NAME.unfinished-…`) stays, for nothing proves that its process is dead: process numbers, host names and boot ids
+    recur in containers and cloned machines that share a disk, and a lock is not seen on every network file system. And
+    between the two moves of a folder it holds the only copy of the old one.
 
     Args:
         path: what to write.
@@ -33,7 +34,11 @@ def atomic_output(path: Path, *, overwrite: bool, folder_with: str | None = None
     # Path.exists would raise where it may not look.
     new_folders = [folder for folder in path.parents if not os.path.exists(folder)]  # noqa: PTH110
     check_output(path, overwrite=overwrite, folder_with=folder_with)
-    workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    except OSError as error:
+        raise _unwritable(path, error) from None
     try:
         temporary = workspace / path.name
         yield temporary
@@ -59,8 +64,15 @@ def atomic_output(path: Path, *, overwrite: bool, folder_with: str | None = None
                 folder.rmdir()
 
 
+@contextmanager
+def atomic_outputs(paths: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
+    """`atomic_output` of files that belong together: none is moved before all are written, the first one last."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(atomic_output(path, overwrite=overwrite)) for path in paths]
+
+
 def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None) -> None:
-    """Make the folder of `path` and see that `path` can be written there.
+    """See that `path` can be written. Folders that it lacks are not made: what follows may yet be refused.
 
     Raises:
         OutputError: as `atomic_output`.
@@ -75,7 +87,6 @@ def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None)
             fix="add a name to -o",
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         exists = _exists(path)
         if exists and not overwrite:
             raise OutputError(
@@ -92,15 +103,39 @@ def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None)
                 got="a folder" if path.is_dir() else "something else",
                 fix="choose another -o, or move it away",
             )
-        with tempfile.NamedTemporaryFile(dir=path.parent):
+        with tempfile.NamedTemporaryFile(dir=next(folder for folder in path.parents if os.path.lexists(folder))):
             pass
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}",
-            expected="a folder that can be written",
-            got=f"{path.parent}: {error.strerror or error}",
-            fix="choose another -o, or change the folder's permissions",
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
+    """See that writing `output` replaces none of `inputs`, whatever they are called and linked by.
+
+    Raises:
+        OutputError: it is one of them.
+    """
+    for path in inputs if os.path.exists(output) else ():  # noqa: PTH110 (Path.exists would raise where it may not look)
+        try:
+            same = Path(path).samefile(output)
+        except OSError:
+            continue
+        if same:
+            raise OutputError(
+                f"{output} is not replaced",
+                expected="an output apart from what is read",
+                got=f"{path}, which is read and would be lost",
+                fix="choose another -o",
+            )
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {path}",
+        expected="a folder that can be written",
+        got=f"{path.parent}: {error.strerror or error}",
+        fix="choose another -o, or change the folder's permissions",
+    )
 
 
 def _exists(path: Path) -> bool:

@@ -10,27 +10,34 @@ from typing import Any
 from uniwhisper.core.identity import code_identity
 
 REPORTED_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "soundfile", "soxr", "scikit-learn")
+_TRACKED_AS = "src/uniwhisper/core/provenance.py"
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this package runs from, with `-dirty` if tracked files differ; None outside one.
+    """Commit of the checkout this package runs from, with `-dirty` if tracked files differ; None where it is unknown.
 
-    Where the source travels without its history (a cluster node), `UNIWHISPER_COMMIT` says it.
+    Where the source travels without its history (a cluster node), or git is missing, `UNIWHISPER_COMMIT` says it.
     """
     folder = Path(__file__).parent
+    # In a hook of another repository these say which one is meant.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+            done = subprocess.run(
+                ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=10
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # An installed wheel may lie inside somebody else's checkout: only ours tracks this very file.
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    # A wheel or a copy may lie inside somebody else's checkout: only ours tracks this very file in this very place.
+    if git("ls-files", "--full-name", "--error-unmatch", Path(__file__).name) != _TRACKED_AS:
         return os.environ.get("UNIWHISPER_COMMIT")
-    commit = git("rev-parse", "HEAD")
-    return f"{commit}-dirty" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    if commit is None or changes is None:
+        return None
+    return f"{commit}-dirty" if changes else commit
 
 
 def package_versions() -> dict[str, str | None]:
@@ -52,3 +59,10 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": package_versions(),
     }
+
+
+def without_place(source: str) -> str:
+    """A hub id or another word as it is; of a path on this machine, which means nothing elsewhere, the last name."""
+    path = Path(source)
+    is_place = path.is_absolute() or source.startswith((".", "~")) or path.exists()
+    return path.absolute().name if is_place else source

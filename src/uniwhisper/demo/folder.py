@@ -54,13 +54,13 @@ def run_folder(
     embedder = Embedder.from_pretrained(model)
     fresh_folder(output)
     steps = Steps(say)
-    with steps.step(f"embed {len(paths)} files"):
+    with steps.step(f"embed {len(paths)} {'file' if len(paths) == 1 else 'files'}"):
         table = embedder.embed(paths, on_error="skip", progress=progress)
     if not table.names:
         raise AudioError(
-            f"no file in {folder} can be read",
+            f"nothing in {folder} can be read",
             expected="at least one readable recording",
-            got=f"{len(table.failures)} failures, the first: {table.failures[0].reason}",
+            got=f"{len(paths)} that cannot, the first: {table.failures[0].reason}",
             fix="name a folder with other files",
         )
     with steps.step("draw the page"):
@@ -119,17 +119,20 @@ def page(table: "EmbeddingTable", folder: Path, model: str) -> str:
         )
     page.heading("The vectors themselves")
     page.code(f"uniwhisper embed {shlex.quote(folder.name)} -o vectors.parquet")
-    page.facts({name: value[:16] for name, value in table.identity.items()})
+    page.facts(table.identity)
     return page.render()
 
 
 def _add_map(page: "Page", table: "EmbeddingTable", names: list[str]) -> None:
     points, method = places_on_map(table.vectors)
     page.heading("Map")
+    drawn = [("", points)], [_group(name) for name in names], [Path(name).stem for name in names]
     page.image(
-        map_picture([("", points)], [_group(name) for name in names], [Path(name).stem for name in names]),
+        map_picture(*drawn),
         alt=f"Scatter plot of {len(names)} recordings",
-        caption=f"Near points sound alike to the model. Placed by {method}. A number is the file's row below.",
+        caption=f"Near points sound alike to the model. Placed by {method}. A point without room for its name has the "
+        "number of its row below.",
+        narrow=map_picture(*drawn, narrow=True),
     )
 
 

@@ -30,7 +30,7 @@ def fresh_folder(output: Path) -> None:
             fix="choose another -o",
         )
     check_output(output / FACTS_NAME, overwrite=True)
-    for child in output.iterdir():
+    for child in output.iterdir() if output.is_dir() else ():
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:

@@ -19,18 +19,22 @@ LONGEST_LABEL = 24
 LABEL_OFFSETS = [(7, 0), (-7, 0), (0, 8), (0, -8), (6, 7), (-6, 7), (6, -7), (-6, -7), (14, 13), (-14, -13)]
 
 
-def map_picture(panels: list[tuple[str, np.ndarray]], groups: list[str], names: list[str] | None = None) -> bytes:
+def map_picture(
+    panels: list[tuple[str, np.ndarray]], groups: list[str], names: list[str] | None = None, *, narrow: bool = False
+) -> bytes:
     """Maps side by side: one point per clip, coloured and shaped by its group.
 
     Args:
         panels: (title, points) with points (N, 2).
         groups: (N,) group of each clip; with more than one, the group's name stands in the legend.
         names: (N,) text beside each point where there is room; None: no text.
+        narrow: for a phone, on which the text of a wide picture would be too small to read; one panel.
     """
-    width = 7.5 if len(panels) == 1 else 5.4 * len(panels)
+    assert not narrow or len(panels) == 1, "panels side by side are wide"
+    width = 4.2 if narrow else 7.5 if len(panels) == 1 else 5.4 * len(panels)
     columns = max(1, round(width / 2))
     rows = -(-len(set(groups)) // columns)
-    figure = _figure(width, 5.2 + 0.24 * rows)
+    figure = _figure(width, (3.6 if narrow else 5.2) + 0.24 * rows)
     distinct = list(dict.fromkeys(groups))
     all_axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for axes, (title, points) in zip(all_axes, panels, strict=True):
@@ -53,11 +57,11 @@ def map_picture(panels: list[tuple[str, np.ndarray]], groups: list[str], names: 
     return _png(figure)
 
 
-def spectrograms_picture(waves: list[tuple[str, np.ndarray]]) -> bytes:
-    """Spectrograms, four in a row, 0 to 8 kHz, 60 dB deep; `waves`: (title, float samples (S,) at 16 kHz) each."""
-    rows = -(-len(waves) // 4)
-    figure = _figure(12, 1.9 * rows)
-    all_axes = figure.subplots(rows, 4, squeeze=False).reshape(-1)
+def spectrograms_picture(waves: list[tuple[str, np.ndarray]], *, in_a_row: int = 4) -> bytes:
+    """Spectrograms, 0 to 8 kHz, 60 dB deep; `waves`: (title, float samples (S,) at 16 kHz) each."""
+    rows = -(-len(waves) // in_a_row)
+    figure = _figure(3 * in_a_row, 1.9 * rows)
+    all_axes = figure.subplots(rows, in_a_row, squeeze=False).reshape(-1)
     for axes in all_axes[len(waves) :]:
         axes.set_axis_off()
     for axes, (title, wave_S) in zip(all_axes, waves, strict=False):

@@ -148,7 +148,7 @@ def page(
         map_picture(panels, labels),
         alt="Two scatter plots of the held-out sounds, before and after training, coloured by kind",
         caption=f"Each point is one held-out sound, placed by {method[0]}. The model never heard these variants.",
-        narrow=map_picture(panels[1:], labels),
+        narrow=map_picture(panels[1:], labels, narrow=True),
     )
     page.heading("What is recognised")
     rows = []
@@ -193,10 +193,12 @@ def page(
 
     page.heading("What the sounds are like")
     shown = [held_out[index] for index in firsts]
+    waves = [(sound.label, sound.wave_S) for sound in shown]
     page.image(
-        spectrograms_picture([(sound.label, sound.wave_S) for sound in shown]),
+        spectrograms_picture(waves),
         alt="Spectrograms of one sound of each kind",
         caption="One held-out sound of each kind: seconds across, 0 to 8 kHz upwards.",
+        narrow=spectrograms_picture(waves, in_a_row=2),
     )
     with page.folded("Listen to them"):
         for sound in shown:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch.nn.functional import embedding_bag
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -88,6 +90,59 @@ def f1_draws(counts_SQC3: np.ndarray, weights_RQ: np.ndarray, *, average: str, s
         f1_RC = 2 * right_RC / np.maximum(2 * right_RC + wrong_RC + missed_RC, 1)
         scores_RS[:, row] = (f1_RC * there_RC).sum(axis=1) / np.maximum(there_RC.sum(axis=1), 1)
     return _over_seeds(scores_RS, seed)
+
+
+def average_precision_draws(
+    scores_SQC: np.ndarray, truth_QC: np.ndarray, weights_RQ: np.ndarray, folds: Sequence[str], *, seed: int
+) -> np.ndarray:
+    """Resampled mean over folds of `metrics.mean_average_precision`, float64 (resamples,).
+
+    Exactly what a list of clips with repetitions gives. A class of which no clip of the fold is drawn is left out of
+    the fold's mean, a fold without any class out of the mean over folds; 0 where nothing is left.
+
+    Args:
+        scores_SQC: float, per seed and clip, the higher the more likely.
+        truth_QC: 0 or 1.
+        weights_RQ, folds, seed: as in `score_draws`; whole numbers.
+    """
+    weights_QR = torch.from_numpy(np.ascontiguousarray(weights_RQ.T))
+    inside_of_fold = [np.flatnonzero(np.asarray(folds) == name) for name in np.unique(folds)]
+    scores_RS = np.zeros((len(weights_RQ), len(scores_SQC)))
+    for row, scores_QC in enumerate(scores_SQC):
+        sums_R, folds_R = np.zeros(len(weights_RQ)), np.zeros(len(weights_RQ))
+        for inside in inside_of_fold:
+            sum_R, classes_R = np.zeros(len(weights_RQ)), np.zeros(len(weights_RQ))
+            for class_ in np.flatnonzero(truth_QC[inside].any(axis=0)):
+                ranked = inside[np.argsort(-scores_QC[inside, class_], kind="stable")]
+                precision_R, there_R = _average_precisions(
+                    scores_QC[ranked, class_], truth_QC[ranked, class_] > 0, ranked, weights_QR
+                )
+                sum_R, classes_R = sum_R + precision_R, classes_R + there_R
+            sums_R, folds_R = sums_R + sum_R / np.maximum(classes_R, 1), folds_R + (classes_R > 0)
+        scores_RS[:, row] = sums_R / np.maximum(folds_R, 1)
+    return _over_seeds(scores_RS, seed)
+
+
+def _average_precisions(
+    scores_Q: np.ndarray, right_Q: np.ndarray, ranked: np.ndarray, weights_QR: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of one class, per draw: average precision (0 where no clip of the class is drawn), and whether one is.
+
+    `scores_Q` falls; clips of one score share the precision at their last one, as in scikit-learn. Only ranks at which
+    a clip of the class stands count, so weights are summed from each such rank to the next and never kept for all.
+    """
+    last_of_tie = np.flatnonzero(np.append(scores_Q[1:] != scores_Q[:-1], True))
+    places = np.flatnonzero(right_Q)
+    ends, step_of_place = np.unique(last_of_tie[np.searchsorted(last_of_tie, places)] + 1, return_inverse=True)
+
+    def summed(clips: np.ndarray, starts: np.ndarray) -> torch.Tensor:
+        return embedding_bag(torch.from_numpy(clips), weights_QR, torch.from_numpy(starts), mode="sum").double()
+
+    drawn_PR = summed(ranked[: ends[-1]], np.append(0, ends[:-1])).cumsum(0)
+    right_PR = summed(ranked[places], np.searchsorted(step_of_place, np.arange(len(ends))))
+    found_PR = right_PR.cumsum(0)
+    precision_R = (right_PR * found_PR / drawn_PR.clamp(min=1)).sum(0) / found_PR[-1].clamp(min=1)
+    return precision_R.numpy(), (found_PR[-1] > 0).numpy()
 
 
 def _over_seeds(scores_RS: np.ndarray, seed: int) -> np.ndarray:

@@ -57,10 +57,16 @@ def open_result(path: Path) -> Opened:
         raise CompareError(
             f"{path} cannot be compared",
             expected="a result of version 2 with its .npz beside it, as `uniwhisper evaluate` writes them",
-            got=f"it lacks {error}" if isinstance(error, KeyError) else str(error),
-            fix="evaluate again",
+            got=f"it lacks {error}" if isinstance(error, KeyError) else _why(error),
+            fix="check the path, or evaluate again",
         ) from None
     return Opened(path.name, result, clips)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON: {error}"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def compare(first: Opened, second: Opened) -> Compared:
@@ -97,7 +103,7 @@ def paired_draws(
         weights_RQ = _clip_weights(first, one["name"])
         for pooling in [*poolings, FRAMES]:
             for measure in one["scores"].get(pooling, {}):
-                if measure in other["scores"].get(pooling, {}) and one["metric"] != "mAP":
+                if measure in other["scores"].get(pooling, {}):
                     key = (one["name"], pooling, measure)
                     draws[key] = _draws(first, second, *key, one["metric"], weights_RQ)
     return poolings, draws
@@ -124,6 +130,9 @@ def _draws(
         elif pooling == FRAMES:
             counts_SQC3 = opened.clips[f"{name}_counts"]
             draws.append(bootstrap.f1_draws(counts_SQC3, weights_RQ, average=average_of(metric), seed=seed + place))
+        elif metric == "mAP":
+            logits_SQC, truth_QC = opened.clips[name], opened.clips[f"{task}/label"]
+            draws.append(bootstrap.average_precision_draws(logits_SQC, truth_QC, weights_RQ, folds, seed=seed + place))
         else:
             right_SQ = opened.clips[name] == opened.clips[f"{task}/label"]
             draws.append(bootstrap.score_draws(right_SQ, weights_RQ, folds, seed=seed + place))

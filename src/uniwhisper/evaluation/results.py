@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uniwhisper.core.files import atomic_output, check_output
+from uniwhisper.core.files import atomic_outputs, check_output
 from uniwhisper.core.identity import hash_file
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
 from uniwhisper.evaluation.runner import Judgement
@@ -32,16 +32,14 @@ def check_result(path: Path, *, overwrite: bool) -> None:
 
 
 def write_result(path: Path, judgement: Judgement, *, overwrite: bool) -> None:
-    """Write the clips' answers, then the result that names their file and its hash.
+    """Write the clips' answers, and the result that names their file and its hash.
 
     Raises:
         OutputError: as `check_result`.
     """
-    check_result(path, overwrite=overwrite)
-    beside = clips_path(path)
-    with atomic_output(beside, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **judgement.clips)
-    result = judgement.result | {"clips_file": {"name": beside.name, "sha256": hash_file(beside)}}
-    with atomic_output(path, overwrite=True) as temporary:
+    with atomic_outputs([path, clips_path(path)], overwrite=overwrite) as (temporary, beside):
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **judgement.clips)
+        result = judgement.result | {"clips_file": {"name": beside.name, "sha256": hash_file(beside)}}
         text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -112,7 +112,9 @@ def parse_label(content: Any, lists: Mapping[str, tuple[str, ...]]) -> LabelRule
     """`lists`: label lists by name; `classes` names one."""
     take = Taker(content, "label")
     at_most, names = take("at_most", is_number, default=None), take("names", is_texts, default=None)
-    classes = take("classes", lambda name: is_text(name) and name in lists, default=None)
+    classes = take("classes", is_text, default=None)
+    if classes is not None and classes not in lists:
+        raise ValueError(f"label: classes names a list that does not lie beside the suite, labels/{classes}.txt")
     rule = LabelRule(
         field=take("field", is_text),
         missing=take("missing", lambda missing: missing in ("refuse", "leave out"), default="refuse"),

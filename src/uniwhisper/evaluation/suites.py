@@ -128,7 +128,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
         raise SuiteError(
             f"{path.name} is not a suite",
             expected=f"a file like {SHIPPED.name}/mini.json of this package",
-            got=str(error),
+            got=f"no JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error),
             fix="mend the file, or use a shipped suite",
         ) from None
 

@@ -75,7 +75,7 @@ def _from_csv(path: Path) -> LabelledFiles:
         raise ManifestError(
             f"{path} cannot be read",
             expected="a folder of class folders, or a CSV in UTF-8",
-            got=f"{type(error).__name__}: {error}"[:200],
+            got=(getattr(error, "strerror", None) or str(error))[:200],
             fix="name a folder or a CSV with the columns path,label",
         ) from None
     columns = set(rows[0]) if rows else set()

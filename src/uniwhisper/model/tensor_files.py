@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from uniwhisper.core.errors import WeightsError
+
+# torch's own words advise to read the file without this protection.
+_REFUSED = "no such file, or one that holds other objects"
 
 
 class SafetensorsFiles(Mapping[str, Tensor]):
@@ -71,7 +75,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path} cannot be read as a checkpoint",
             expected="a file written by torch.save that holds tensors and plain containers only",
-            got=_first_line(error),
+            got=_REFUSED if isinstance(error, UnpicklingError) else _first_line(error),
             fix="use the .safetensors file of the same model; a pickle that runs code is never loaded",
         ) from None
     if not isinstance(value, dict):

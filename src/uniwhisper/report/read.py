@@ -15,7 +15,7 @@ from uniwhisper.report.results import (
     optional_share,
     share,
 )
-from uniwhisper.report.xares import FORMAT, read_xares
+from uniwhisper.report.xares import FORMAT, as_clean
 
 FORMAT_VERSION = 2
 _NOT_SCORED = "of a kind that this protocol does not score"
@@ -30,14 +30,15 @@ def read_result(path: Path) -> Result:
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        readers = {"uniwhisper-result": _result, FORMAT: read_xares}
-        if not isinstance(content, dict) or content.get("format") not in readers:
+        if not isinstance(content, dict) or content.get("format") not in ("uniwhisper-result", FORMAT):
             raise ValueError("its `format` is not uniwhisper-result")
         if content.get("format_version") != FORMAT_VERSION:
             raise ValueError(f"format_version {content.get('format_version')!r}")
-        return readers[content["format"]](path, content)
+        return _result(path, as_clean(content) if content["format"] == FORMAT else content)
     except KeyError as error:
         reason = f"it lacks {error}"
+    except json.JSONDecodeError as error:
+        reason = f"no JSON: {error}"
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error)
     raise ResultError(
@@ -65,7 +66,7 @@ def _result(file: Path, content: dict[str, Any]) -> Result:
         raise ValueError("two tasks have one name")
     if not {"weights", "code", "layer"} <= model["identity"].keys():
         raise ValueError("the model's identity is incomplete")
-    trained_on = model.get("trained_on")
+    trained_on, clips_file = model.get("trained_on"), content["clips_file"]
     return Result(
         file=file,
         label=str(model["label"]),
@@ -86,9 +87,14 @@ def _result(file: Path, content: dict[str, Any]) -> Result:
         averages=averages,
         tasks=tasks,
         # Results of before had every task of their suite.
-        not_run=tuple((str(name), _NOT_SCORED) for name in content.get("not_run", ())),
-        clips_file={key: str(content["clips_file"][key]) for key in ("name", "sha256")},
+        not_run=tuple(map(_not_run, content.get("not_run", ()))),
+        clips_file=None if clips_file is None else {key: str(clips_file[key]) for key in ("name", "sha256")},
     )
+
+
+def _not_run(named: str | tuple[str, str]) -> tuple[str, str]:
+    name, reason = (named, _NOT_SCORED) if isinstance(named, str) else named
+    return str(name), str(reason)
 
 
 def _task(content: Mapping[str, Any]) -> TaskResult:
@@ -103,7 +109,7 @@ def _task(content: Mapping[str, Any]) -> TaskResult:
         variant_of=None if content["variant_of"] is None else str(content["variant_of"]),
         in_domain=bool(content["in_domain"]),
         classes=int(content["classes"]),
-        most_common=share(content["most_common"]),
+        most_common=optional_share(content["most_common"]),
         data=str(content["data"]),
         grouped_by=None if content["grouped_by"] is None else str(content["grouped_by"]),
         expected=int(clips["expected"]),
@@ -140,7 +146,7 @@ def _average(content: Mapping[str, Any]) -> Average:
         value=share(content["score"]),
         low=optional_share(content["low"]),
         high=optional_share(content["high"]),
-        clip_weighted=share(content["clip_weighted"]),
+        clip_weighted=optional_share(content["clip_weighted"]),
         domains={str(domain): share(score) for domain, score in content["domains"].items()},
         tasks=tuple(map(str, content["tasks"])),
     )

@@ -18,28 +18,37 @@ def tasks(page: Page, comparison: Comparison) -> None:
         remarks += [f"variant of {task.variant_of}, in no average"] if task.variant_of else []
         remarks += ["synthetic mixtures"] if task.synthetic else []
         remarks += [f"intervals by {task.grouped_by}"] if task.grouped_by else []
+        remarks += _common_notes(comparison, place)
         rows.append(
             [
                 Cell(task.name, task.domain + (", in-domain" if task.in_domain else "")),
-                Cell(task.description, "; ".join(remarks)),
+                Cell(task.description, "\n".join(remarks)),
                 task.metric,
                 f"{task.expected:,}",
                 f"{task.scored:,}",
                 str(max(skipped)),
-                str(task.classes),
+                str(task.classes or "–"),
                 "–" if task.most_common is None else three_digits(task.most_common),
             ]
         )
     columns = ["task", "what", "metric", "clips", "scored", "skipped", "classes", "most common class"]
     page.table(columns, rows, numeric=False)
     for label, result in zip(comparison.labels, comparison.results, strict=True):
-        for task in result.tasks:
-            notes = [*task.notes, *(f"skipped {clip}: {reason}" for clip, reason in task.skipped[:_MOST_NAMED])]
+        for place, task in enumerate(result.tasks):
+            common = _common_notes(comparison, place)
+            notes = [note for note in task.notes if note not in common]
+            notes += [*(f"skipped {clip}: {reason}" for clip, reason in task.skipped[:_MOST_NAMED])]
             if len(task.skipped) > _MOST_NAMED:
                 notes.append(f"and {len(task.skipped) - _MOST_NAMED} more skipped, named in {result.file.name}")
             page.text(*(f"{label}, {task.name}: {note}" for note in notes))
     if comparison.duplicates:
         page.text(f"Identical copies left out: {len(comparison.duplicates)} ({', '.join(comparison.duplicates)}).")
+
+
+def _common_notes(comparison: Comparison, place: int) -> list[str]:
+    """Notes of a task that every result has: they are about the task, not about an encoder."""
+    first, *others = [result.tasks[place].notes for result in comparison.results]
+    return [note for note in first if all(note in notes for notes in others)]
 
 
 def protocol(page: Page, comparison: Comparison) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from uniwhisper.core.errors import RecipeError
+from uniwhisper.core.provenance import without_place
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest
 from uniwhisper.data.prepare import prepare
 from uniwhisper.model.device import choose_device
@@ -44,14 +45,15 @@ def open_chain(
         raise RecipeError(f"no scale {name!r}", expected=", ".join(SCALES), got=name, fix="uniwhisper reproduce smoke")
     if (start is None) == (name == "paper"):
         raise RecipeError(
-            "--start",
+            "--start belongs to the scale paper",
             expected="a Whisper checkpoint for paper, and only there",
-            got=str(start),
+            got=f"{name} " + ("without --start" if start is None else f"with --start {start}"),
             fix="uniwhisper reproduce paper --start openai/whisper-large-v3 --lm Qwen/Qwen3-0.6B",
         )
     output = Path("runs") / name if output is None else output
     command = f"uniwhisper reproduce {name}"
     if name == "smoke":
+        plan(smoke(output), list(rows or ()), [0])  # refuses unknown rows before anything is made
         made = write_smoke_data(output / "data")
         evaluation = made.parent / "evaluation"
         prepared = output / "prepared"
@@ -61,11 +63,12 @@ def open_chain(
         data, scale = prepared, smoke(made)
     elif name == "miniature":
         scale = miniature(language_model)
-        command += f" --data {data.name} --evaluation {evaluation.name} --lm {Path(language_model).name}"
+        command += f" --data {data.name} --evaluation {evaluation.name} --lm {without_place(language_model)}"
     else:
         assert start is not None, "paper has a start"
         scale = paper(start, language_model, mel_bins=load_encoder(start).encoder.config.mel_bins)
-        command += f" --start {start} --lm {language_model} --data {data.name} --evaluation {evaluation.name}"
+        command += f" --start {without_place(start)} --lm {without_place(language_model)}"
+        command += f" --data {data.name} --evaluation {evaluation.name}"
     if suite is not None and name != "smoke":
         scale = replace(scale, suite=suite)
         command += f" --suite {Path(suite).name}"

@@ -99,5 +99,5 @@ def write_start(output: Path, start_of_run: dict[str, Any], language_model_ident
             got=f"weights {language_model_identity[:12]}",
             fix="put the language model back that the run was started with, or choose another -o",
         )
-    output.mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     write_json(output / "run.json", start_of_run)

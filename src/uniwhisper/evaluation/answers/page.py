@@ -5,7 +5,7 @@ from typing import Any
 
 from uniwhisper.evaluation.words import with_interval
 
-COLUMNS = ("task", "measure", "answers", "most common", "options ranked", "unreadable", "clips")
+COLUMNS = ("task", "measure", "answers", "most common", "options ranked", "unreadable", "cut off", "clips")
 MEASURES = {
     "accuracy": "accuracy",
     "wer": "WER ↓",
@@ -15,7 +15,8 @@ MEASURES = {
 }
 """Measure -> its name in a table."""
 LEGEND = (
-    "Answers are decoded greedily and read by the task's own parser; one that cannot be read is wrong. Most common: "
+    "Answers are decoded greedily and read by the task's own parser; one that cannot be read is wrong. "
+    "Cut off: longer than the text tokens that are allowed, scored as far as it goes. Most common: "
     "what the same measure gives to the answer of most clips that are not held out. Options ranked: accuracy of the "
     "likeliest of all answers in the manifest (behind the stroke, how many). WER and CER in lower case, without "
     "punctuation: lower is better. Intervals: 95 %, over speakers (else recordings), then clips."
@@ -37,6 +38,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
                     f"{floor[measure]['score']:.3f}" if measure in floor else "–",
                     f"{with_interval(ranked)} / {task['options']}" if ranked else "–",
                     f"{task['unreadable']['count']:,}" if number == 0 else "",
+                    _cut(task) if number == 0 else "",
                     _clips(task["clips"]) if number == 0 else "",
                 )
             )
@@ -51,7 +53,8 @@ def facts(result: dict[str, Any]) -> list[str]:
     too_long = [f"{task['task']} {n:,}" for task in result["tasks"] if (n := task["clips"]["too_long"])]
     lines = [
         f"Model {result['model']['name']}, weights {result['model']['weights'][:12]}; manifest "
-        f"{result['manifest'][:16]}; held out: {held_out}, {most}, seed {config['seed']}.",
+        f"{result['manifest'][:16]}; held out: {held_out}, {most}, seed {config['seed']}; "
+        f"answers of at most {config['most_tokens']:,} text tokens.",
     ]
     if too_long:
         lines.append(f"Not asked, for clips longer than 30 s: {', '.join(too_long)}.")
@@ -76,6 +79,7 @@ def markdown(result: dict[str, Any], answers: Sequence[dict[str, Any]] = (), *, 
     for task in result["tasks"]:
         for one in [one for one in answers if one["task"] == task["task"]][:examples]:
             said = _cell(one["said"]) + ("" if one["readable"] else " (unreadable)")
+            said += " (cut off)" if one.get("cut") else ""
             lines.append(f"| {task['task']} | {_cell(one['clip'])} | {_cell(one['expected'])} | {said} |")
     lines += ["", f"Commit {result['provenance']['commit'] or 'no checkout'}: `{result['command']}`"]
     return "\n".join(lines) + "\n"
@@ -83,8 +87,13 @@ def markdown(result: dict[str, Any], answers: Sequence[dict[str, Any]] = (), *, 
 
 def table(result: dict[str, Any]) -> list[str]:
     """The table in Markdown, line by line."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|"]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---:|"]
     return lines + [f"| {' | '.join(row)} |" for row in rows(result)]
+
+
+def _cut(task: dict[str, Any]) -> str:
+    """Results of before did not count them."""
+    return f"{task['cut']['count']:,}" if "cut" in task else "–"
 
 
 def _clips(clips: dict[str, int]) -> str:

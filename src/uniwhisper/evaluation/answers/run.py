@@ -71,9 +71,9 @@ def judge_answers(
     asked = held_out_tasks(manifest, config.tasks, folds=config.folds, most=config.most_clips, seed=config.seed)
     tasks, answers = [], []
     for one in asked:
-        said, ranked = _ask(answerer, manifest, one, config, on_progress)
-        tasks.append(_scored(one, said, ranked, config.seed))
-        answers += [_answer(one, place, said, ranked) for place in range(len(one.clips))]
+        said, cut, ranked = _ask(answerer, manifest, one, config, on_progress)
+        tasks.append(_scored(one, said, cut, ranked, config.seed))
+        answers += [_answer(one, place, said, cut, ranked) for place in range(len(one.clips))]
     result = {
         "format": FORMAT,
         "format_version": VERSION,
@@ -89,26 +89,30 @@ def judge_answers(
 
 def _ask(
     answerer: Answerer, manifest: Manifest, asked: HeldOutTask, config: AnswersConfig, on_progress: Progress | None
-) -> tuple[list[str], list[str] | None]:
-    """The answer in words, and the likeliest option, for each clip; None: options are not ranked."""
+) -> tuple[list[str], list[bool], list[str] | None]:
+    """For each clip the answer in words, whether it was cut, and the likeliest option; None: options are not ranked."""
     reader = EncodedReader(manifest)
     rank = 1 < len(asked.options) <= config.most_options
-    said, ranked = [], []
+    said, cut, ranked = [], [], []
     for clip in asked.clips:
         wave_S = reader.read(clip.record)[:WINDOW_SAMPLES]
-        said.append("".join(answerer.ask(wave_S, asked.instruction, most_tokens=config.most_tokens)))
+        saying = answerer.ask(wave_S, asked.instruction, most_tokens=config.most_tokens)
+        said.append("".join(saying))
+        cut.append(saying.cut)
         if rank:
             ranked.append(answerer.score(wave_S, asked.instruction, asked.options)[0].answer)
         if on_progress is not None:
             on_progress(asked.task.name, len(said), len(asked.clips))
-    return said, ranked if rank else None
+    return said, cut, ranked if rank else None
 
 
-def _scored(asked: HeldOutTask, said: Sequence[str], ranked: Sequence[str] | None, seed: int) -> dict[str, Any]:
+def _scored(
+    asked: HeldOutTask, said: Sequence[str], cut: Sequence[bool], ranked: Sequence[str] | None, seed: int
+) -> dict[str, Any]:
     weights_RQ = clip_weights([clip.group for clip in asked.clips], seed=seed)
-    unreadable = [
-        clip.record.id for clip, text in zip(asked.clips, said, strict=True) if read_answer(asked, text) is None
-    ]
+    ids = [clip.record.id for clip in asked.clips]
+    unreadable = [name for name, text in zip(ids, said, strict=True) if read_answer(asked, text) is None]
+    cut_off = [name for name, was_cut in zip(ids, cut, strict=True) if was_cut]
     floor = None
     if asked.most_common is not None:
         constant = [asked.most_common] * len(asked.clips)
@@ -132,6 +136,7 @@ def _scored(asked: HeldOutTask, said: Sequence[str], ranked: Sequence[str] | Non
         "most_common": floor,
         "ranked": likeliest,
         "unreadable": {"count": len(unreadable), "clips": unreadable},
+        "cut": {"count": len(cut_off), "clips": cut_off},
     }
 
 
@@ -148,7 +153,9 @@ def _by_corpus(asked: HeldOutTask, said: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _answer(asked: HeldOutTask, place: int, said: Sequence[str], ranked: Sequence[str] | None) -> dict[str, Any]:
+def _answer(
+    asked: HeldOutTask, place: int, said: Sequence[str], cut: Sequence[bool], ranked: Sequence[str] | None
+) -> dict[str, Any]:
     clip = asked.clips[place]
     return {
         "clip": clip.record.id,
@@ -156,5 +163,6 @@ def _answer(asked: HeldOutTask, place: int, said: Sequence[str], ranked: Sequenc
         "expected": format_answer(asked.task, clip.value),
         "said": said[place],
         "readable": read_answer(asked, said[place]) is not None,
+        "cut": cut[place],
         "ranked": None if ranked is None else ranked[place],
     }

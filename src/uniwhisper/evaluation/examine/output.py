@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from uniwhisper.core.files import atomic_output, check_output
+from uniwhisper.core.files import atomic_outputs
 from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.examine.picture import picture
 from uniwhisper.evaluation.examine.tables import markdown
@@ -20,17 +20,14 @@ def examination_paths(folder: Path, kind: str, suite: Suite, judged: JudgedEncod
 
 
 def write_examination(paths: tuple[Path, Path, Path], result: dict[str, Any], *, overwrite: bool) -> None:
-    """Write picture, page and, last, the result.
+    """Write the result, its page and its picture.
 
     Raises:
         OutputError: one of them exists and `overwrite` is False, or the folder cannot be written.
         MissingExtraError: Matplotlib is not installed.
     """
-    json_path, md_path, png_path = paths
-    for path in paths:
-        check_output(path, overwrite=overwrite)
-    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    contents = {png_path: picture(result), md_path: markdown(result, png_path.name).encode(), json_path: text.encode()}
-    for path, content in contents.items():
-        with atomic_output(path, overwrite=overwrite) as temporary:
-            temporary.write_bytes(content)
+    with atomic_outputs(paths, overwrite=overwrite) as (json_path, md_path, png_path):
+        text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+        json_path.write_text(text + "\n", encoding="utf-8")
+        md_path.write_text(markdown(result, png_path.name), encoding="utf-8")
+        png_path.write_bytes(picture(result))

@@ -60,7 +60,7 @@ def open_tokenizer(folder: Path) -> CaptionTokenizer:
         raise WeightsError(
             f"no tokenizer in {folder}",
             expected="a folder with tokenizer.json and tokenizer_config.json, or BERT's vocab.txt",
-            got=str(error).strip().splitlines()[0][:200],
+            got=" ".join(str(error).split())[:300],
             fix="save the tokenizer of google-bert/bert-base-uncased there, on a machine with network",
         ) from None
     return CaptionTokenizer(
