@@ -18,7 +18,7 @@ from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
 from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
 from uniwhisper.embedding.table import EmbeddingTable, Failure
-from uniwhisper.evaluation import selection
+from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
 from uniwhisper.evaluation.cache import StoredClip, VectorCache
 from uniwhisper.evaluation.clips import find_clips
@@ -96,7 +96,7 @@ def hasty(request, monkeypatch):
     """Probes of a few steps: these tests ask what happens to numbers, not how good they are."""
     if request.node.name != "test_the_whole_judgement":
         monkeypatch.setattr(selection, "LEAST_STEPS", 8)
-        monkeypatch.setattr(selection, "DOUBLINGS", 0)
+        monkeypatch.setattr(ladder, "DOUBLINGS", 0)
 
 
 @pytest.fixture

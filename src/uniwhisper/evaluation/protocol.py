@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from uniwhisper.evaluation import axes, bootstrap, events, knn, linear, probe, selection, speech
+from uniwhisper.evaluation import axes, bootstrap, events, knn, ladder, linear, probe, selection, speech
 from uniwhisper.evaluation.suites import Suite
 
 PROTOCOL: dict[str, Any] = {
@@ -36,9 +36,9 @@ PROTOCOL: dict[str, Any] = {
             "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}",
             "grid": [asdict(setting) for setting in selection.GRID],
             "epochs": {
-                "ladder": list(selection.LADDER),
+                "ladder": list(ladder.LADDER),
                 "least_steps": selection.LEAST_STEPS,
-                "doublings": selection.DOUBLINGS,
+                "doublings": ladder.DOUBLINGS,
             },
             "seeds": selection.SEEDS,
         },
