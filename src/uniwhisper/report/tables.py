@@ -126,6 +126,8 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
             for pooling, measures in task.scores.items():
                 for measure, score in measures.items():
                     numbers = {"fold_deviation": score.spread, "seed_deviation": score.seed_spread}
+                    if score.directions:
+                        numbers["directions"] = score.directions
                     yield common | about | {"pooling": pooling, "measure": measure} | _numbers(score) | numbers
         for side, poolings in result.averages.items():
             for pooling, measures in poolings.items():

@@ -82,6 +82,9 @@ def _average_precision(ranks_SC: np.ndarray) -> np.ndarray:
 
 
 def score_of_clips(values: dict[str, dict[str, np.ndarray]]) -> np.ndarray:
-    """The task's metric, X-ARES's: recall at 1, the mean of both directions. Float64 (seeds, Q), of `of_clips`."""
+    """The task's metric, X-ARES's: recall at 1, the mean of both directions. Float64 (seeds, Q).
+
+    `values`: float64 (seeds, Q) by direction and metric, from `of_clips`.
+    """
     one, other = (values[direction]["recall_at_1"] for direction in DIRECTIONS)
     return (one + other) / 2

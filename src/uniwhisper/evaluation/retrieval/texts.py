@@ -155,7 +155,8 @@ def open_text_encoder(folder: Path) -> TextEncoder:
 
 
 def _encoding(model, tokenizer) -> Callable[[Sequence[str], torch.device | str], np.ndarray]:
-    longest = min(tokenizer.model_max_length, _LONGEST_TOKENS)
+    places = getattr(model.config, "max_position_embeddings", _LONGEST_TOKENS)
+    longest = min(tokenizer.model_max_length, places, _LONGEST_TOKENS)
     padding = tokenizer.pad_token_id or 0
 
     @torch.no_grad()
