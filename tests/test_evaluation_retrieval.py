@@ -97,7 +97,7 @@ def test_recall_and_precision_are_scikit_learns():
         )
 
 
-@given(clips=st.integers(2, 25), captions=st.integers(1, 3), words=st.integers(2, 40), seed=st.integers(0, 10**6))
+@given(clips=st.integers(2, 15), captions=st.sampled_from([1, 2, 5, 12]), words=st.integers(2, 40), seed=st.integers(0, 10**6))
 def test_metrics_by_sorting_lists(clips, captions, words, seed):
     """A second implementation, query by query: sort the list, take out what is right as well, look."""
     audio_QK, texts_MK, pairs, names = random_case(clips, captions, seed, words)
@@ -358,6 +358,8 @@ def test_nothing_is_found_where_nothing_is_heard(opened, data, suite):
     deaf = judge(data, suite, Noise())
     scores = deaf.result["tasks"][0]["scores"]["own"]["mlp"]
     assert scores["score"] < 0.4
+    # Five trainings, not one five times.
+    assert len({row.tobytes() for row in deaf.clips["clotho/own/mlp_audio_to_text"]}) == 5
     difference = compare(deaf, opened).tasks["clotho", "own", "mlp"]
     assert difference.low > 0 and difference.p < 0.01
     assert difference.difference == pytest.approx(
