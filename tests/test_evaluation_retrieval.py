@@ -97,7 +97,12 @@ def test_recall_and_precision_are_scikit_learns():
         )
 
 
-@given(clips=st.integers(2, 15), captions=st.sampled_from([1, 2, 5, 12]), words=st.integers(2, 40), seed=st.integers(0, 10**6))
+@given(
+    clips=st.integers(2, 15),
+    captions=st.sampled_from([1, 2, 5, 12]),
+    words=st.integers(2, 40),
+    seed=st.integers(0, 10**6),
+)
 def test_metrics_by_sorting_lists(clips, captions, words, seed):
     """A second implementation, query by query: sort the list, take out what is right as well, look."""
     audio_QK, texts_MK, pairs, names = random_case(clips, captions, seed, words)
@@ -480,6 +485,7 @@ def test_the_verbs_evaluate_list_and_report(data, suite, bert, tmp_path):
     assert "sound to caption" in text and "tf-idf of words" in text and "clotho, MLP probe, both directions" in text
     shown = three_digits(results["log-mel"]["directions"]["text_to_audio"]["recall_at_10"]["score"])
     assert shown in text
+    assert "kNN" not in (tmp_path / "page.md").read_text(), "no table without a row"
     told = json.loads((tmp_path / "page.json").read_text())
     assert any(row.get("directions") for row in told["scores"])
 

@@ -413,7 +413,8 @@ def test_a_killed_judgement_goes_on_and_gives_the_same_numbers(data, tmp_path, w
 
     def run(die_in: str, cache: str) -> subprocess.CompletedProcess:
         arguments = [sys.executable, script, data, tmp_path / "two.json", tmp_path / cache, die_in]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
         return subprocess.run([*map(str, arguments)], capture_output=True, text=True, env=environment)
 
     whole = run("nothing", "whole")

@@ -29,17 +29,18 @@ def markdown(comparison: Comparison, differences: Sequence["Differences"], png_n
     title = _escape(f"# {first.suite['name']}, protocol {protocol(first)}")
     lines = [title, "", f"![Bar chart of the scores in the tables below]({quote(png_name)})", ""]
     for measure in comparison.measures:
-        lines += [f"## {name_of(measure)}", "", _row(["task", *comparison.labels])]
-        lines.append(_row(["---", *["---:"] * len(comparison.results)]))
+        rows = []
         for place, task in enumerate(first.tasks):
             found = [score_of(result.tasks[place], result.poolings[0], measure) for result in comparison.results]
             if any(found):
-                lines.append(_row([task.name + (" (in-domain)" if task.in_domain else ""), *map(_cell, found)]))
+                rows.append(_row([task.name + (" (in-domain)" if task.in_domain else ""), *map(_cell, found)]))
         for side in ("headline", "in_domain"):
             means = [average_of(result, side, result.poolings[0], measure) for result in comparison.results]
             if any(means):
-                lines.append(_row([f"mean, {name_of(side)}", *map(_cell, means)]))
-        lines.append("")
+                rows.append(_row([f"mean, {name_of(side)}", *map(_cell, means)]))
+        if rows:
+            head = [_row(["task", *comparison.labels]), _row(["---", *["---:"] * len(comparison.results)])]
+            lines += [f"## {name_of(measure)}", "", *head, *rows, ""]
     for pair in differences:
         lines += [f"## {_escape(pair.label)} minus {_escape(pair.against)}", ""]
         lines += [_row(["of", "pooling", "measure", "difference", "p"]), _row([*["---"] * 3, "---:", "---:"])]
