@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from uniwhisper.evaluation import selection
+from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.axes import Axes
 from uniwhisper.evaluation.folds import Standardiser, make_folds
 from uniwhisper.evaluation.linear import LinearProbe
@@ -222,7 +222,7 @@ def test_a_curve_that_still_rises_is_trained_longer(monkeypatch):
     monkeypatch.setattr(selection, "GRID", (Setting(1e-3, 0.0),))
     monkeypatch.setattr(selection, "LEAST_STEPS", 16)
     _, patient = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
-    monkeypatch.setattr(selection, "DOUBLINGS", 0)
+    monkeypatch.setattr(ladder, "DOUBLINGS", 0)
     _, hasty = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
     assert hasty.underfit and hasty.chosen["epochs"] == 8
     assert patient.chosen["epochs"] > 8 and patient.curve["inner"][-1] > hasty.curve["inner"][-1] + 0.05
@@ -270,14 +270,14 @@ def test_losses_are_those_of_torch():
 
 
 def test_equal_scores_are_settled_by_the_loss_then_by_the_earlier():
-    assert selection._best([(0.9, -1.0), (1.0, -0.5), (1.0, -0.2), (1.0, -0.2)]) == 2
+    assert ladder.best([(0.9, -1.0), (1.0, -0.5), (1.0, -0.2), (1.0, -0.2)]) == 2
 
 
 def test_a_rise_within_chance_is_not_a_rise():
     """Half a standard error of 100 clips at 0.5 is 0.025."""
-    assert selection._rises([(0.4, 0.0), (0.5, 0.0)], 100)
-    assert not selection._rises([(0.48, 0.0), (0.5, 0.0)], 100)
-    assert not selection._rises([(0.6, 0.0), (0.4, 0.0), (0.5, 0.0)], 100), "the best lies behind"
+    assert ladder.rises([(0.4, 0.0), (0.5, 0.0)], 100)
+    assert not ladder.rises([(0.48, 0.0), (0.5, 0.0)], 100)
+    assert not ladder.rises([(0.6, 0.0), (0.4, 0.0), (0.5, 0.0)], 100), "the best lies behind"
 
 
 def test_penalties_are_tried_until_two_in_a_row_are_no_better():

@@ -19,7 +19,7 @@ from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
 from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
 from uniwhisper.embedding.table import EmbeddingTable, Failure
-from uniwhisper.evaluation import selection
+from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
 from uniwhisper.evaluation.cache import StoredClip, VectorCache
 from uniwhisper.evaluation.clips import find_clips
@@ -97,7 +97,7 @@ def hasty(request, monkeypatch):
     """Probes of a few steps: these tests ask what happens to numbers, not how good they are."""
     if request.node.name != "test_the_whole_judgement":
         monkeypatch.setattr(selection, "LEAST_STEPS", 8)
-        monkeypatch.setattr(selection, "DOUBLINGS", 0)
+        monkeypatch.setattr(ladder, "DOUBLINGS", 0)
 
 
 @pytest.fixture
@@ -427,7 +427,8 @@ def test_a_killed_judgement_goes_on_and_gives_the_same_numbers(data, tmp_path, w
 
     def run(die_in: str, cache: str) -> subprocess.CompletedProcess:
         arguments = [sys.executable, script, data, tmp_path / "two.json", tmp_path / cache, die_in]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
         return subprocess.run([*map(str, arguments)], capture_output=True, text=True, env=environment)
 
     whole = run("nothing", "whole")

@@ -3,14 +3,11 @@
 import io
 import json
 import tarfile
-from dataclasses import replace
 
 import pytest
 
-from test_evaluation_run import TwoNumbers, wav
+from test_evaluation_run import wav
 from uniwhisper.evaluation.clips import find_clips
-from uniwhisper.evaluation.encoders import JudgedEncoder
-from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import SuiteError, load_suite
 
 
@@ -73,10 +70,3 @@ def test_a_missing_split_is_named(tmp_path):
     write(tmp_path / "cremad" / "wds-audio-train-000000.tar", {"a": {"label": "H"}, "b": {"label": "S"}})
     with pytest.raises(SuiteError, match="none for wds-audio-valid, wds-audio-test"):
         find_clips(task_of("xares-22", "cremad"), tmp_path)
-
-
-def test_clean_refuses_a_suite_of_which_it_scores_nothing_by_name(tmp_path):
-    suite = load_suite("xares-22")
-    retrieval = replace(suite, tasks=tuple(task for task in suite.tasks if task.kind == "retrieval"))
-    with pytest.raises(SuiteError, match="clotho"):
-        evaluate(JudgedEncoder(TwoNumbers(), "x", "x"), retrieval, tmp_path, cache=None)

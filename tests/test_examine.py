@@ -16,7 +16,7 @@ from test_evaluation_run import clips_of_fold, suite_content, wav, write_tar
 from uniwhisper.audio.load import read
 from uniwhisper.core.errors import UserError
 from uniwhisper.embedding.embedder import Embedder
-from uniwhisper.evaluation import selection
+from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.adapters.pooling import pooler
 from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.clips import find_clips
@@ -39,7 +39,7 @@ def hasty(request, monkeypatch):
     if "peak" in request.node.name or "only_questions" in request.node.name:
         return
     monkeypatch.setattr(selection, "LEAST_STEPS", 8)
-    monkeypatch.setattr(selection, "DOUBLINGS", 0)
+    monkeypatch.setattr(ladder, "DOUBLINGS", 0)
 
 
 @pytest.fixture

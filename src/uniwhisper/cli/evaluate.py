@@ -41,6 +41,12 @@ def evaluate(
         Path | None,
         typer.Option("--language-model", metavar="DIR", help="For speech recognition under xares: a causal model."),
     ] = None,
+    text_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            "--text-encoder", metavar="DIR", help="For captions under clean: a frozen text model; else their words."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="First of the probes' five seeds.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -74,6 +80,13 @@ def evaluate(
         raise UserError(
             "no such protocol", expected="clean or xares", got=protocol, fix="leave --protocol out for clean"
         )
+    if protocol == "xares" and text_encoder:
+        raise UserError(
+            "the protocol xares learns its texts from scratch",
+            expected="--text-encoder with --protocol clean alone",
+            got="--protocol xares",
+            fix="leave it out, or leave --protocol out",
+        )
     if protocol == "clean" and (tokenizer or language_model):
         raise UserError(
             "the protocol clean uses no language model",
@@ -96,9 +109,11 @@ def evaluate(
     from uniwhisper.evaluation.encoders import open_encoder
     from uniwhisper.evaluation.kept import Kept
     from uniwhisper.evaluation.results import check_result, result_path, write_result
+    from uniwhisper.evaluation.retrieval.texts import WORDS, open_text_encoder
     from uniwhisper.evaluation.runner import evaluate as run
     from uniwhisper.model.device import choose_device
 
+    texts = WORDS if text_encoder is None else open_text_encoder(text_encoder)
     judged = open_encoder(model, device=device)
     place = choose_device(device)
     note(f"device: {place}")
@@ -107,6 +122,8 @@ def evaluate(
     # Folders are named by the reader's own choice: a path of this machine would reproduce nothing elsewhere.
     suite_name = chosen.name if suite == chosen.name else Path(suite).name
     command = f"uniwhisper evaluate --model {shlex.quote(judged.source)} --suite {shlex.quote(suite_name)} --data DIR"
+    if text_encoder is not None:
+        command += f" --text-encoder {shlex.quote(text_encoder.resolve().name)}"
     if seed:
         command += f" --seed {seed}"
     vectors = VectorCache(cache or default_cache())
@@ -127,6 +144,7 @@ def evaluate(
             command=command,
             device=place,
             check=check,
+            texts=texts,
             on_progress=on_progress,
         )
     write_result(path, judgement, overwrite=overwrite)
@@ -175,8 +193,11 @@ def _print(result: dict[str, Any], path: Path) -> None:
             if "wer" in scores:
                 said += f"word error rate {scores['wer']:.3f}, character error rate {scores['cer']:.3f}; "
             print(f"{said}{task['clips']['scored']:,} clips")
-    if result["not_run"]:
-        print(f"not run, of a kind that this protocol does not score: {', '.join(result['not_run'])}")
+        for pooling in result["poolings"]:
+            for measure, scores in (task["scores"].get(pooling) or {}).items():
+                for direction, metrics in scores.get("directions", {}).items():
+                    said = ", ".join(f"{name.replace('_', ' ')} {each['score']:.3f}" for name, each in metrics.items())
+                    print(f"{marked(task)}: {pooling}, {MEASURE_NAMES[measure]}, {direction.replace('_', ' ')}: {said}")
     print("~ another side of a task, in no average; * labels of the same corpus may have been trained on")
     print(
         f"protocol {protocol['name']} {protocol['version']}; {seconds['total']} s, {seconds['vectors']} s for vectors"

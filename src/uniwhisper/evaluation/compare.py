@@ -13,6 +13,7 @@ from uniwhisper.evaluation import bootstrap
 from uniwhisper.evaluation.averages import FRAMES, SPEECH_MEASURE, place_of, weights_of
 from uniwhisper.evaluation.bootstrap import Difference
 from uniwhisper.evaluation.events import average_of
+from uniwhisper.evaluation.retrieval.ranks import DIRECTIONS, of_clips, score_of_clips
 from uniwhisper.evaluation.scoring import bootstrap_seed
 
 
@@ -124,7 +125,11 @@ def _draws(
     draws = []
     for place, opened in enumerate((first, second)):
         name = f"{task}/{pooling}/{measure}"
-        if measure == SPEECH_MEASURE:
+        if metric == "recall_at_1":
+            ranks_SP = {direction: opened.clips[f"{name}_{direction}"] for direction in DIRECTIONS}
+            values_SQ = score_of_clips(of_clips(ranks_SP, opened.clips[f"{task}/caption_clip"]))
+            draws.append(bootstrap.score_draws(values_SQ, weights_RQ, folds, seed=seed + place))
+        elif measure == SPEECH_MEASURE:
             errors_SQ, words_Q = opened.clips[f"{name}_errors"], opened.clips[f"{task}/words"]
             draws.append(bootstrap.rate_draws(errors_SQ, words_Q, weights_RQ, seed=seed + place))
         elif pooling == FRAMES:

@@ -8,7 +8,7 @@ is as many steps as the largest training set needs to see each clip once; a smal
 earlier. Problems never touch each other: each has its own weights, order and standardisation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,14 +81,25 @@ def _wider(vectors_ND: np.ndarray, width: int) -> np.ndarray:
     return np.pad(vectors_ND, ((0, 0), (0, width - vectors_ND.shape[1])))
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of outputs (P, B, C) and the targets (P, B, …) of their clips: the sum over problems of each one's mean."""
+
+
 class Trainer:
     """Problems of one setting, trained side by side; goes on from where it was asked last."""
 
     def __init__(
-        self, stack: Stack, problems: Sequence[Problem], setting: Setting, *, classes: int, hidden: int
+        self,
+        stack: Stack,
+        problems: Sequence[Problem],
+        setting: Setting,
+        *,
+        classes: int,
+        hidden: int,
+        loss: Loss | None = None,
     ) -> None:
-        """`hidden`: width of the hidden layer; 0: none."""
-        self._stack, self._setting = stack, setting
+        """`hidden`: width of the hidden layer; 0: none. `loss`: None for (binary) cross entropy of classes."""
+        self._stack, self._setting, self._loss = stack, setting, loss or _cross_entropy
         self._problems = list(problems)
         widths = [stack.widths[problem.fold] for problem in problems]
         self._layers = initial_layers(problems, widths, classes, hidden, stack.reference_FND)
@@ -105,7 +116,7 @@ class Trainer:
         for indices_PB in batches_SPB:
             with torch.enable_grad():
                 logits_PBC = layer_logits(self._layers, stack.reference_FND[folds_P1, indices_PB])
-                loss = _loss(logits_PBC, stack.targets_FN[folds_P1, indices_PB])
+                loss = self._loss(logits_PBC, stack.targets_FN[folds_P1, indices_PB])
             for layer, gradient in zip(self._layers, torch.autograd.grad(loss, self._layers), strict=True):
                 layer.grad = gradient
             self._optimizer.step()
@@ -186,7 +197,7 @@ def layer_logits(layers: list[Tensor], features_PBD: Tensor) -> Tensor:
     return first if len(layers) == 2 else torch.baddbmm(layers[3], F.gelu(first), layers[2])
 
 
-def _loss(logits_PBC: Tensor, targets: Tensor) -> Tensor:
+def _cross_entropy(logits_PBC: Tensor, targets: Tensor) -> Tensor:
     """Sum over problems of each one's mean, so that no problem's step depends on how many others there are."""
     if targets.ndim == 2:
         losses_PB = F.cross_entropy(logits_PBC.transpose(1, 2), targets, reduction="none")

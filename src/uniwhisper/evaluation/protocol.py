@@ -3,7 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from uniwhisper.evaluation import axes, bootstrap, events, knn, linear, probe, selection, speech
+from uniwhisper.evaluation import axes, bootstrap, events, knn, ladder, linear, probe, selection, speech
+from uniwhisper.evaluation.retrieval import scoring as retrieval
+from uniwhisper.evaluation.retrieval.texts import WORDS, TextSide
 from uniwhisper.evaluation.suites import Suite
 
 PROTOCOL: dict[str, Any] = {
@@ -36,9 +38,9 @@ PROTOCOL: dict[str, Any] = {
             "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}",
             "grid": [asdict(setting) for setting in selection.GRID],
             "epochs": {
-                "ladder": list(selection.LADDER),
+                "ladder": list(ladder.LADDER),
                 "least_steps": selection.LEAST_STEPS,
-                "doublings": selection.DOUBLINGS,
+                "doublings": ladder.DOUBLINGS,
             },
             "seeds": selection.SEEDS,
         },
@@ -53,7 +55,12 @@ PROTOCOL: dict[str, Any] = {
 }
 
 
-def protocol_of(suite: Suite) -> dict[str, Any]:
-    """`PROTOCOL`, with what is said of events in time where the suite has them."""
-    has_events = any(task.kind == "frame" for task in suite.tasks)
-    return PROTOCOL | ({"events": events.PROTOCOL} if has_events else {})
+def protocol_of(suite: Suite, texts: TextSide = WORDS) -> dict[str, Any]:
+    """`PROTOCOL`, with what is said of events in time and of retrieval where the suite has them."""
+    kinds = {task.kind for task in suite.tasks}
+    protocol = dict(PROTOCOL)
+    if "frame" in kinds:
+        protocol["events"] = events.PROTOCOL
+    if "retrieval" in kinds:
+        protocol["retrieval"] = retrieval.PROTOCOL | {"texts": texts.description}
+    return protocol

@@ -21,6 +21,9 @@ from uniwhisper.evaluation.events import score_events, spans_of
 from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
 from uniwhisper.evaluation.pooling import gives_frames, measured_hop_seconds
 from uniwhisper.evaluation.protocol import protocol_of
+from uniwhisper.evaluation.retrieval.captions import captions_of
+from uniwhisper.evaluation.retrieval.scoring import score_retrieval
+from uniwhisper.evaluation.retrieval.texts import WORDS, TextSide
 from uniwhisper.evaluation.scoring import MEASURES, TaskScores, score_task
 from uniwhisper.evaluation.speech import score_speech
 from uniwhisper.evaluation.suites import Suite, SuiteError
@@ -30,8 +33,6 @@ from uniwhisper.evaluation.vectors import ClipVectors, Vectors
 Progress = Callable[[str, int, int], None]
 """Called with a task's name, the clips done and the clips in total."""
 
-CLEAN_KINDS = ("clip", "multilabel", "asr", "frame")
-"""Kinds of tasks that the protocol `clean` scores."""
 _ON_FRAMES = {"asr": score_speech, "frame": score_events}
 
 
@@ -55,6 +56,7 @@ def evaluate(
     command: str = "",
     device: torch.device | str = "cpu",
     check: EncoderCheck | None = None,
+    texts: TextSide = WORDS,
     on_progress: Progress = lambda *_: None,
 ) -> Judgement:
     """Judge an encoder by the `clean` protocol.
@@ -68,23 +70,25 @@ def evaluate(
         command: what to type to get this result again; goes into the result as it is.
         device: where kNN and probes compute.
         check: what was found about the encoder itself; goes into the result. None: it was not checked.
+        texts: what captions are to tasks of retrieval.
 
     Raises:
-        SuiteError: data is missing, no task is of a kind that `clean` scores, or too few clips could be embedded. All
-            data is checked before anything is embedded. Tasks of other kinds are named in `not_run`.
+        SuiteError: data is missing, or too few clips could be embedded. All data is checked before anything is
+            embedded.
         EncoderError: the encoder failed its check.
     """
     start = perf_counter()
     corpora = trained_on(judged.source, model_folder)
     identity = require_identity(judged.encoder)
-    suite, not_run = _scorable(suite)
     if check:
         check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]
     for task_clips in found:
-        if task_clips.task.kind == "frame":
-            for clip in task_clips.clips:
+        for clip in task_clips.clips:
+            if task_clips.task.kind == "frame":
                 spans_of(task_clips, clip)
+            elif task_clips.task.kind == "retrieval":
+                captions_of(task_clips.task, clip)
     vectors = Vectors(judged.encoder, cache)
     scored: list[ScoredTask] = []
     frames, seconds = [], []
@@ -95,12 +99,12 @@ def evaluate(
         embed_seconds += perf_counter() - before
         frames.append(pooled.frames)
         seconds.append(pooled.seconds)
-        key = _key(suite, task_clips, pooled, vectors.identity, seed)
-        scored.append(kept_or(kept, key, partial(_scored, judged.encoder, task_clips, pooled, seed, device)))
+        key = _key(suite, texts, task_clips, pooled, vectors.identity, seed)
+        scored.append(kept_or(kept, key, partial(_scored, judged.encoder, texts, task_clips, pooled, seed, device)))
     result = {
         "format": "uniwhisper-result",
         "format_version": 2,
-        "protocol": protocol_of(suite),
+        "protocol": protocol_of(suite, texts),
         "suite": {"name": suite.name, "hash": suite.hash, "description": suite.description},
         "model": {
             "label": judged.label,
@@ -114,7 +118,6 @@ def evaluate(
         "command": command,
         "poolings": list(vectors.poolings),
         "measures": list(MEASURES),
-        "not_run": not_run,
         "averages": averages(suite, scored, vectors.poolings),
         "tasks": [checked_against(task.result, corpora) for task in scored],
         "seeds": {"first": seed},
@@ -125,25 +128,13 @@ def evaluate(
     return Judgement(result, clips)
 
 
-def _scorable(suite: Suite) -> tuple[Suite, list[str]]:
-    """The suite with the tasks that are scored, and the names of the others."""
-    tasks = tuple(task for task in suite.tasks if task.kind in CLEAN_KINDS)
-    not_run = [task.name for task in suite.tasks if task not in tasks]
-    if not tasks:
-        raise SuiteError(
-            f"suite {suite.name} holds no task that protocol clean scores",
-            expected=f"tasks of the kinds {', '.join(CLEAN_KINDS)}",
-            got=", ".join(not_run),
-            fix="use the protocol xares for this suite, or another suite",
-        )
-    return replace(suite, tasks=tasks), not_run
-
-
-def _key(suite: Suite, found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: int) -> str:
+def _key(
+    suite: Suite, texts: TextSide, found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: int
+) -> str:
     """All that decides a task's scores."""
     return hash_json(
         {
-            "protocol": protocol_of(suite),
+            "protocol": protocol_of(replace(suite, tasks=(found.task,)), texts),
             "code": layer_identity("evaluation"),
             "task": repr(found.task),
             "data": found.hash,
@@ -155,8 +146,13 @@ def _key(suite: Suite, found: TaskClips, pooled: ClipVectors, identity: dict[str
     )
 
 
-def _scored(encoder: Any, found: TaskClips, pooled: ClipVectors, seed: int, device: torch.device | str) -> ScoredTask:
+def _scored(
+    encoder: Any, texts: TextSide, found: TaskClips, pooled: ClipVectors, seed: int, device: torch.device | str
+) -> ScoredTask:
     check_folds(found, pooled)
+    if found.task.kind == "retrieval":
+        result = task_result(found, pooled, 0.0)
+        return score_retrieval(found, pooled, texts, seed=seed, device=device, result=result)
     if found.task.kind in _ON_FRAMES:
         if not gives_frames(encoder):
             return _without_scores(found, pooled)

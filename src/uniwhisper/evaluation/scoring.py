@@ -152,7 +152,7 @@ def answer(
     )  # fmt: skip
     logits_SQC = np.stack([np.concatenate(each) for each in zip(*given.logits, strict=True)])
     answers = logits_SQC if targets.ndim == 2 else logits_SQC.argmax(axis=2)
-    return Answers(answers, [asdict(choice) for choice in given.choices], _remarks(folds, given.choices))
+    return Answers(answers, [asdict(choice) for choice in given.choices], remarks(folds, given.choices))
 
 
 def summary(
@@ -220,7 +220,7 @@ def _knn(
     return np.concatenate(answers)
 
 
-def _remarks(folds: Sequence[Fold], choices: list[selection.Choice]) -> list[str]:
+def remarks(folds: Sequence[Fold], choices: list[selection.Choice]) -> list[str]:
     notes = []
     for what, picked in (
         (

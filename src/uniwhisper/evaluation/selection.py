@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
 
 from uniwhisper.evaluation.axes import Axes
 from uniwhisper.evaluation.folds import Fold, Standardiser, inner_split
+from uniwhisper.evaluation.ladder import LADDER, Choice, Rank, best, climb, rises
 from uniwhisper.evaluation.linear import LinearProbe
 from uniwhisper.evaluation.metrics import loss_of_logits, score_logits
 from uniwhisper.evaluation.probe import HIDDEN, Problem, Setting, Stack, Trainer
@@ -35,29 +35,11 @@ PATIENCE = 2
 ROUGH = 1e-3
 """Largest entry of the gradient at which a penalty is judged; what answers is solved to `linear.TOLERANCE`."""
 GRID = (Setting(3e-3, 0.0, along_axes=True), Setting(1e-3, 3.0, along_axes=True), Setting(3e-3, 3.0))
-LADDER = (1, 2, 4, 8)
-"""Epochs asked at, in units that make the last at least `LEAST_STEPS` steps; the last is for a fold's best setting."""
 LEAST_STEPS = 64
-DOUBLINGS = 3
-"""How often the epochs may be doubled while a curve still rises."""
+"""Of the ladder's last rung."""
 
 Stacks = dict[bool, Stack]
 """Standardised vectors (False), and the same along their axes (True)."""
-Rank = tuple[float, float]
-"""Inner score, and the loss taken negative: a small held-out part is soon answered without a mistake."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What one fold's probe was chosen from; its fields are what a result says of it."""
-
-    chosen: dict[str, float]
-    """`penalty`, or `learning_rate`, `weight_decay` and `epochs`."""
-    curve: dict[str, list[float]]
-    """`inner`, the inner scores, at `penalties` or at `epochs` of the chosen setting."""
-    inner_clips: int
-    underfit: bool
-    """Whether the inner score still rose clearly at the weakest penalty or the last number of epochs allowed."""
 
 
 def _chosen(setting: Setting, epochs: int) -> dict[str, float]:
@@ -128,7 +110,7 @@ def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classe
         solution = probe.solve([penalty] * len(waiting), tolerance=ROUGH)
         for place, logits in zip(waiting, solution.logits(), strict=True):
             ranks[place].append(_rank(metric, logits, truths[place]))
-        rows = [row for row, place in enumerate(waiting) if len(ranks[place]) - _best(ranks[place]) <= PATIENCE]
+        rows = [row for row, place in enumerate(waiting) if len(ranks[place]) - best(ranks[place]) <= PATIENCE]
         if not rows:
             break
         waiting = [waiting[row] for row in rows]
@@ -136,8 +118,8 @@ def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classe
     choices = []
     for place, each in enumerate(ranks):
         curve = {"penalties": list(PENALTIES[: len(each)]), "inner": [score for score, _ in each]}
-        underfit = len(each) == len(PENALTIES) and _rises(each, len(truths[place]))
-        choices.append(Choice({"penalty": PENALTIES[_best(each)]}, curve, len(truths[place]), underfit))
+        underfit = len(each) == len(PENALTIES) and rises(each, len(truths[place]))
+        choices.append(Choice({"penalty": PENALTIES[best(each)]}, curve, len(truths[place]), underfit))
     return choices
 
 
@@ -148,48 +130,13 @@ def _answer_linear(stacks: Stacks, chosen: list[dict[str, float]], classes: int)
 
 def _choose_hidden(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
     unit = max(1, -(-LEAST_STEPS // (LADDER[-1] * stacks[False].steps_per_epoch)))
-    places = range(len(truths))
-    problems = [Problem(place, INNER_SEED) for place in places]
+    problems = [Problem(place, INNER_SEED) for place in range(len(truths))]
     trainers = [
         Trainer(stacks[setting.along_axes], problems, setting, classes=classes, hidden=HIDDEN) for setting in GRID
     ]
-    ranks: list[list[list[Rank]]] = [[[] for _ in places] for _ in GRID]
-    for trainer, mine in zip(trainers, ranks, strict=True):
-        for before, rung in pairwise((0, *LADDER[:-1])):
-            trainer.train((rung - before) * unit)
-            for each, logits, truth in zip(mine, trainer.ask(), truths, strict=True):
-                each.append(_rank(metric, logits, truth))
-    choices: dict[int, Choice] = {}
-    winners = [_best([max(mine[place]) for mine in ranks]) for place in places]
-    for row, (setting, trainer) in enumerate(zip(GRID, trainers, strict=True)):
-        won = [place for place in places if winners[place] == row]
-        rising = _go_on(trainer, unit, {place: ranks[row][place] for place in won}, truths, metric)
-        for place in won:
-            each = ranks[row][place]
-            epochs = [unit * 2**rung for rung in range(len(each))]
-            curve = {"epochs": epochs, "inner": [score for score, _ in each]}
-            choices[place] = Choice(_chosen(setting, epochs[_best(each)]), curve, len(truths[place]), place in rising)
-    return [choices[place] for place in places]
-
-
-def _go_on(
-    trainer: Trainer, unit: int, ranks: dict[int, list[Rank]], truths: list[np.ndarray], metric: str
-) -> list[int]:
-    """Train the places of `ranks` to the ladder's end and beyond, adding to their ranks; those that rise even then."""
-    waiting = list(ranks)
-    trainer.keep(waiting)
-    done = LADDER[-2]
-    for doubling in range(DOUBLINGS + 1):
-        if not waiting:
-            break
-        trainer.train((LADDER[-1] * 2**doubling - done) * unit)
-        done = LADDER[-1] * 2**doubling
-        for place, logits in zip(waiting, trainer.ask(), strict=True):
-            ranks[place].append(_rank(metric, logits, truths[place]))
-        rows = [row for row, place in enumerate(waiting) if _rises(ranks[place], len(truths[place]))]
-        waiting = [waiting[row] for row in rows]
-        trainer.keep(rows)
-    return waiting
+    sizes = [len(truth) for truth in truths]
+    climbed = climb(trainers, sizes, lambda place, logits_QC: _rank(metric, logits_QC, truths[place]), unit=unit)
+    return [each.choice(_chosen(GRID[each.trainer], each.epochs), unit) for each in climbed]
 
 
 def _answer_hidden(
@@ -211,17 +158,6 @@ def _answer_hidden(
 
 def _rank(metric: str, logits_QC: np.ndarray, truth: np.ndarray) -> Rank:
     return score_logits(metric, logits_QC, truth), -loss_of_logits(logits_QC, truth)
-
-
-def _best(ranks: Sequence[Rank]) -> int:
-    """The highest inner score; among equals the lowest loss, then the earlier."""
-    return max(range(len(ranks)), key=ranks.__getitem__)
-
-
-def _rises(ranks: Sequence[Rank], clips: int) -> bool:
-    """Whether the last is the best, and better than the one before by more than half the clips' standard error."""
-    before, last = ranks[-2][0], ranks[-1][0]
-    return _best(ranks) == len(ranks) - 1 and last - before > 0.5 * float(np.sqrt(last * (1 - last) / clips))
 
 
 def _stacks(

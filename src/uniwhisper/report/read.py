@@ -138,6 +138,10 @@ def _score(content: Mapping[str, Any]) -> Score:
         spread=optional(content.get("spread")),
         seed_spread=optional(content.get("seed_spread")),
         folds=tuple((str(fold["fold"]), share(fold["score"])) for fold in content.get("folds", ())),
+        directions={
+            str(direction): {str(metric): share(each["score"]) for metric, each in metrics.items()}
+            for direction, metrics in content.get("directions", {}).items()
+        },
     )
 
 

@@ -1,7 +1,7 @@
 """What the report knows of a result, whatever its protocol."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class Score:
     seed_spread: float | None
     """Sample deviation over the probe's seeds; None for one seed."""
     folds: tuple[tuple[str, float], ...]
+    directions: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Retrieval: other metrics by name, in each direction; empty for other tasks."""
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,9 @@ def scores(page: Page, comparison: Comparison) -> None:
         with page.folded(f"The same with another pooling: {name_of(pooling)}"):
             for measure in comparison.measures:
                 _score_table(page, comparison, pooling, measure)
+    for place, task in enumerate(comparison.results[0].tasks):
+        for measure in comparison.measures:
+            _direction_table(page, comparison, place, task.name, measure)
     with page.folded("Scores of each fold"):
         for place, task in enumerate(comparison.results[0].tasks):
             for measure in comparison.measures:
@@ -229,6 +232,18 @@ def _fold_table(page: Page, comparison: Comparison, place: int, task: str, measu
         rows.append([label, *(three_digits(value) for _, value in score.folds), *spreads])
     columns = ["encoder", *names, "deviation over folds", "over seeds"]
     page.table(columns, rows, caption=f"{task}, {name_of(measure)}")
+
+
+def _direction_table(page: Page, comparison: Comparison, place: int, task: str, measure: str) -> None:
+    """Retrieval's other metrics, by each encoder's first pooling; nothing for other tasks."""
+    rows, metrics = [], []
+    for label, result in zip(comparison.labels, comparison.results, strict=True):
+        score = score_of(result.tasks[place], result.poolings[0], measure)
+        for direction, values in score.directions.items() if score else ():
+            metrics = list(values)
+            rows.append([Cell(label, name_of(direction)), *map(three_digits, values.values())])
+    if rows:
+        page.table(["encoder", *map(name_of, metrics)], rows, caption=f"{task}, {name_of(measure)}, both directions")
 
 
 def _confusion(page: Page, label: str, result: Result, answers: Answers, task: str, measure: str) -> None:

@@ -29,17 +29,18 @@ def markdown(comparison: Comparison, differences: Sequence["Differences"], png_n
     title = _escape(f"# {first.suite['name']}, protocol {protocol(first)}")
     lines = [title, "", f"![Bar chart of the scores in the tables below]({quote(png_name)})", ""]
     for measure in comparison.measures:
-        lines += [f"## {name_of(measure)}", "", _row(["task", *comparison.labels])]
-        lines.append(_row(["---", *["---:"] * len(comparison.results)]))
+        rows = []
         for place, task in enumerate(first.tasks):
             found = [score_of(result.tasks[place], result.poolings[0], measure) for result in comparison.results]
             if any(found):
-                lines.append(_row([task.name + (" (in-domain)" if task.in_domain else ""), *map(_cell, found)]))
+                rows.append(_row([task.name + (" (in-domain)" if task.in_domain else ""), *map(_cell, found)]))
         for side in ("headline", "in_domain"):
             means = [average_of(result, side, result.poolings[0], measure) for result in comparison.results]
             if any(means):
-                lines.append(_row([f"mean, {name_of(side)}", *map(_cell, means)]))
-        lines.append("")
+                rows.append(_row([f"mean, {name_of(side)}", *map(_cell, means)]))
+        if rows:
+            head = [_row(["task", *comparison.labels]), _row(["---", *["---:"] * len(comparison.results)])]
+            lines += [f"## {name_of(measure)}", "", *head, *rows, ""]
     for pair in differences:
         lines += [f"## {_escape(pair.label)} minus {_escape(pair.against)}", ""]
         lines += [_row(["of", "pooling", "measure", "difference", "p"]), _row([*["---"] * 3, "---:", "---:"])]
@@ -126,6 +127,8 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
             for pooling, measures in task.scores.items():
                 for measure, score in measures.items():
                     numbers = {"fold_deviation": score.spread, "seed_deviation": score.seed_spread}
+                    if score.directions:
+                        numbers["directions"] = score.directions
                     yield common | about | {"pooling": pooling, "measure": measure} | _numbers(score) | numbers
         for side, poolings in result.averages.items():
             for pooling, measures in poolings.items():

@@ -14,13 +14,19 @@ _NAMES = {
     "mean": "mean of the frames",
     "mean_deviation": "mean and deviation of the frames",
     "own": "the encoder's own",
+    "audio_to_text": "sound to caption",
+    "text_to_audio": "caption to sound",
+    "recall_at_1": "recall at 1",
+    "recall_at_5": "recall at 5",
+    "recall_at_10": "recall at 10",
+    "map_at_10": "mAP at 10",
     "headline": "all tasks",
     "in_domain": "in-domain tasks",
 }
 
 
 def name_of(key: str) -> str:
-    """A measure, pooling or average in words; what has none stays as it is."""
+    """A measure, pooling, metric, direction or average in words; what has none stays as it is."""
     return _NAMES.get(key, key)
 
 

@@ -1,0 +1,116 @@
+"""The ladder of epochs: settings are compared on its rungs, and the best goes on for as long as its curve rises."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from uniwhisper.evaluation.probe import Trainer
+
+LADDER = (1, 2, 4, 8)
+"""Epochs asked at, in units of the caller; the last is for a fold's best setting."""
+DOUBLINGS = 3
+"""How often the epochs may be doubled while a curve still rises."""
+
+Rank = tuple[float, float]
+"""Inner score, and the loss taken negative: a small held-out part is soon answered without a mistake."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one fold's probe was chosen from; its fields are what a result says of it."""
+
+    chosen: dict[str, float]
+    """`penalty`, or `epochs` with what else a setting of the probe has."""
+    curve: dict[str, list[float]]
+    """`inner`, the inner scores, at `penalties` or at `epochs` of the chosen setting."""
+    inner_clips: int
+    underfit: bool
+    """Whether the inner score still rose clearly at the weakest penalty or the last number of epochs allowed."""
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """How far one place got on the ladder."""
+
+    trainer: int
+    """Which setting's was the best."""
+    ranks: list[Rank]
+    """Of that setting, rung by rung."""
+    rising: bool
+    """Whether the last rung allowed was still clearly better than the one before."""
+    clips: int
+    epochs: int
+    """At the best rung."""
+
+    def choice(self, chosen: dict[str, float], unit: int) -> Choice:
+        """What a result says of it; `chosen`: the settings with the epochs."""
+        curve = {
+            "epochs": [unit * 2**rung for rung in range(len(self.ranks))],
+            "inner": [score for score, _ in self.ranks],
+        }
+        return Choice(chosen, curve, self.clips, self.rising)
+
+
+def climb(
+    trainers: Sequence[Trainer], sizes: Sequence[int], rank: Callable[[int, np.ndarray], Rank], *, unit: int
+) -> list[Climbed]:
+    """Halving, then going on: every setting to the last rung but one, a place's best further while it rises.
+
+    Args:
+        trainers: one per setting, each with one problem per place.
+        sizes: clips that choose, of each place.
+        rank: of a place and its outputs, float32 (Q, C).
+        unit: epochs of the first rung.
+    """
+    places = range(len(sizes))
+    ranks: list[list[list[Rank]]] = [[[] for _ in places] for _ in trainers]
+    for trainer, mine in zip(trainers, ranks, strict=True):
+        for before, rung in pairwise((0, *LADDER[:-1])):
+            trainer.train((rung - before) * unit)
+            for place, outputs in enumerate(trainer.ask()):
+                mine[place].append(rank(place, outputs))
+    climbed: dict[int, Climbed] = {}
+    winners = [best([max(mine[place]) for mine in ranks]) for place in places]
+    for row, trainer in enumerate(trainers):
+        won = {place: ranks[row][place] for place in places if winners[place] == row}
+        rising = _go_on(trainer, unit, won, sizes, rank)
+        for place, each in won.items():
+            climbed[place] = Climbed(row, each, place in rising, sizes[place], unit * 2 ** best(each))
+    return [climbed[place] for place in places]
+
+
+def _go_on(
+    trainer: Trainer,
+    unit: int,
+    ranks: dict[int, list[Rank]],
+    sizes: Sequence[int],
+    rank: Callable[[int, np.ndarray], Rank],
+) -> list[int]:
+    """Train the places of `ranks` to the ladder's end and beyond, adding to their ranks; those that rise even then."""
+    waiting = list(ranks)
+    trainer.keep(waiting)
+    done = LADDER[-2]
+    for doubling in range(DOUBLINGS + 1):
+        if not waiting:
+            break
+        trainer.train((LADDER[-1] * 2**doubling - done) * unit)
+        done = LADDER[-1] * 2**doubling
+        for place, outputs in zip(waiting, trainer.ask(), strict=True):
+            ranks[place].append(rank(place, outputs))
+        rows = [row for row, place in enumerate(waiting) if rises(ranks[place], sizes[place])]
+        waiting = [waiting[row] for row in rows]
+        trainer.keep(rows)
+    return waiting
+
+
+def best(ranks: Sequence[Rank]) -> int:
+    """The highest inner score; among equals the lowest loss, then the earlier."""
+    return max(range(len(ranks)), key=ranks.__getitem__)
+
+
+def rises(ranks: Sequence[Rank], clips: int) -> bool:
+    """Whether the last is the best, and better than the one before by more than half the clips' standard error."""
+    before, last = ranks[-2][0], ranks[-1][0]
+    return best(ranks) == len(ranks) - 1 and last - before > 0.5 * float(np.sqrt(last * (1 - last) / clips))
