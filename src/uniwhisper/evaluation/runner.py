@@ -24,7 +24,7 @@ from uniwhisper.evaluation.protocol import protocol_of
 from uniwhisper.evaluation.scoring import MEASURES, TaskScores, score_task
 from uniwhisper.evaluation.speech import score_speech
 from uniwhisper.evaluation.suites import Suite, SuiteError
-from uniwhisper.evaluation.trained_on import checked_against, trained_on
+from uniwhisper.evaluation.trained_on import checked_against, require_unheard, trained_on
 from uniwhisper.evaluation.vectors import ClipVectors, Vectors
 
 Progress = Callable[[str, int, int], None]
@@ -70,14 +70,16 @@ def evaluate(
         check: what was found about the encoder itself; goes into the result. None: it was not checked.
 
     Raises:
-        SuiteError: data is missing, no task is of a kind that `clean` scores, or too few clips could be embedded. All
-            data is checked before anything is embedded. Tasks of other kinds are named in `not_run`.
+        SuiteError: data is missing, no task is of a kind that `clean` scores, too few clips could be embedded, or the
+            model was trained on a task's recordings in other files. All data is checked before anything is embedded.
+            Tasks of other kinds are named in `not_run`.
         EncoderError: the encoder failed its check.
     """
     start = perf_counter()
     corpora = trained_on(judged.source, model_folder)
     identity = require_identity(judged.encoder)
     suite, not_run = _scorable(suite)
+    require_unheard(suite.tasks, corpora)
     if check:
         check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]
