@@ -21,10 +21,11 @@ from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.data.prepare import prepare
 from uniwhisper.model.config import WHISPER_SIZES
 from uniwhisper.model.weights import load_encoder
-from uniwhisper.reproduce import chain as chain_file
-from uniwhisper.reproduce.chain import Chain, Done, Job, plan
+from uniwhisper.reproduce import stages
+from uniwhisper.reproduce.chain import Chain, plan
 from uniwhisper.reproduce.differences import over_training_seeds
 from uniwhisper.reproduce.equal import equalities
+from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.open import open_chain
 from uniwhisper.reproduce.rows import ROWS, SMOKE_ROWS, available_rows, recipe_of, steps_of
 from uniwhisper.reproduce.scale import Scale, miniature, paper, smoke
@@ -66,7 +67,7 @@ def small_size(monkeypatch):
 def small_scale(data: Path, lm: Path) -> Scale:
     made = smoke(data / "suite.json", start_steps=6, steps=2, audio_seconds_per_step=3.0)
     loop = replace(made.loop, log_every_steps=1, checkpoint_every_steps=1)
-    return replace(made, size="dot", language_model=str(lm), loop=loop)
+    return replace(made, size="dot", language_model=str(lm), loop=loop, gate_steps=None)
 
 
 def small_chain(data: Path, lm: Path, output: Path) -> Chain:
@@ -76,6 +77,7 @@ def small_chain(data: Path, lm: Path, output: Path) -> Chain:
         scale=small_scale(data, lm),
         manifest=Manifest.read(data.parent / "prepared"),
         evaluation=data / "evaluation",
+        development=data / "training",
         output=output,
         cache=output / "decoded",
         device=torch.device("cpu"),
@@ -105,6 +107,7 @@ def test_a_killed_chain_continues_and_ends_with_the_same_weights(data, lm, tmp_p
     encoders = [load_encoder(tmp_path / name / "S-seed0" / "run" / "model").identity for name in ("killed", "whole")]
     assert encoders[0] == encoders[1]
     assert [state["trained"]["steps"] for state in states] == [6, 6]
+    assert states[0]["chosen"] == states[1]["chosen"] | {"train_seconds": states[0]["chosen"]["train_seconds"]}
 
     # A third start finds everything done: no run is touched.
     before = (tmp_path / "whole" / "S-seed0" / "run" / "metrics.jsonl").stat().st_mtime_ns
@@ -119,8 +122,8 @@ def test_a_row_of_another_plan_is_refused_and_a_damaged_file_is_made_again(data,
     with pytest.raises(OutputError, match="another plan"):
         other.run(["S"], [0], lambda _: None, judge=False)
     trained = []
-    real = chain_file.train
-    monkeypatch.setattr(chain_file, "train", lambda *a, **k: trained.append(k["resume"]) or real(*a, **k))
+    real = stages.train
+    monkeypatch.setattr(stages, "train", lambda *a, **k: trained.append(k["resume"]) or real(*a, **k))
     chain.run(["S"], [0], lambda _: None, judge=False)
     assert trained == []
     (tmp_path / "out" / "S-seed0" / "run" / "model" / "encoder.safetensors").write_bytes(b"cut")
@@ -132,8 +135,14 @@ def test_a_row_of_another_plan_is_refused_and_a_damaged_file_is_made_again(data,
 def test_u_is_asked_about_what_was_held_out_once(data, lm, tmp_path, monkeypatch):
     chain = small_chain(data, lm, tmp_path / "out")
     scale = replace(chain.scale, data=replace(chain.scale.data, holdout_folds=2), start_steps=1, steps=1)
+    scale = replace(scale, start_candidates=1, development=str(data / "development-2.json"))
+    suite = json.loads((data / "development.json").read_text())
+    for task in suite["tasks"]:
+        task["folds"]["count"] = 2
+    (data / "development-2.json").write_text(json.dumps(suite))
     chain = replace(chain, scale=scale)
-    monkeypatch.setattr(Chain, "_judge", lambda *_: {"result": "none.json", "commit": None})
+    monkeypatch.setattr(stages, "judge", lambda *_: {"result": "none.json", "commit": None})
+    monkeypatch.setattr(stages, "_examine", lambda *_: None)
     said = []
     chain.run(["U"], [0], said.append)
     answers = json.loads((tmp_path / "out" / "U-seed0" / "answers" / "answers.json").read_text())
@@ -149,7 +158,9 @@ def test_u_is_asked_about_what_was_held_out_once(data, lm, tmp_path, monkeypatch
 
 def test_rows_start_from_what_they_go_on_from(data, lm):
     scale = small_scale(data, lm)
-    assert plan(scale, ["U", "C+U"], [4]) == [Job("S", 4), Job("U", 4), Job("C", 4), Job("C+U", 4)]
+    assert plan(scale, ["C+U", "U"], [4]) == [Job("S", 4), Job("C", 4), Job("C+U", 4), Job("U", 4)]
+    assert plan(scale, ["S-long"], [4]) == [Job("S", 4), Job("S-long", 4)], "it counts its steps with S's"
+    assert plan(scale, ["U-scratch-M"], [4]) == [Job("U-scratch-M", 4)]
     with pytest.raises(RecipeError, match="no row"):
         plan(scale, ["V"], [0])
     for name in available_rows(scale):

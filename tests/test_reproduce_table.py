@@ -14,10 +14,11 @@ from toy_results import TASKS, toy_result, write_result
 from uniwhisper.baselines.language_models import ThawedUniWhisper, TrainedLanguageModel
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.evaluation.compare import open_result
-from uniwhisper.reproduce.chain import Chain, Done, Job
+from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.differences import level
 from uniwhisper.reproduce.efficiency import draw
 from uniwhisper.reproduce.growth import fit
+from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.scale import smoke
 from uniwhisper.reproduce.table import markdown, summarise, write
 from uniwhisper.training.run_folder import cost_facts
@@ -39,6 +40,16 @@ PARAMETERS = {
 SEEDS = (0, 1)
 
 
+def write_smoke_suite(folder: Path) -> Path:
+    task = {
+        "name": "one", "description": "d", "domain": "music", "folder": "one", "label": {"field": "label"},
+        "folds": {"by": "content", "count": 3, "scored": ["0"]}, "metric": "accuracy",
+    }  # fmt: skip
+    head = {"format": "uniwhisper-suite", "format_version": 2, "name": "toy", "description": "d", "tasks": [task]}
+    (folder / "suite.json").write_text(json.dumps(head))
+    return folder / "suite.json"
+
+
 def made(folder: Path, rows: list[str]) -> list[Done]:
     """Finished jobs: 600 s (seed 0) and 660 s (seed 1) of training, and results drawn by `ACCURACY`."""
     done = []
@@ -55,8 +66,9 @@ def made(folder: Path, rows: list[str]) -> list[Done]:
 
 
 def chain(folder: Path) -> Chain:
+    scale = smoke(write_smoke_suite(folder), start_steps=3_000, steps=6_000)
     return Chain(
-        scale=smoke(folder / "suite.json"), manifest=SimpleNamespace(hash="f" * 64), evaluation=folder, output=folder,
+        scale=scale, manifest=SimpleNamespace(hash="f" * 64), evaluation=folder, development=folder, output=folder,
         cache=folder, device=torch.device("cpu"), console=None, command="uniwhisper reproduce smoke",
     )  # fmt: skip
 

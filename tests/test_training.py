@@ -345,6 +345,19 @@ def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_pa
     assert len(lines) == 2 and all(set(line) == {"sound"} and math.isfinite(line["sound"]) for line in lines)
 
 
+def test_kept_models_are_those_of_their_steps(recipe, prepared, tmp_path):
+    run(override(recipe, ["steps=4", "loop.keep_every_steps=2"]), prepared, tmp_path / "run")
+    kept = [tmp_path / "run" / "models" / f"step-{step:08d}" for step in (2, 4)]
+    assert sorted((tmp_path / "run" / "models").iterdir()) == kept
+    checkpoint = load_file(tmp_path / "run" / "checkpoints" / "step-00000002" / "encoder.safetensors")
+    stored = load_encoder(kept[0]).encoder.state_dict()
+    assert all(torch.equal(checkpoint[name].half().float(), tensor.float()) for name, tensor in stored.items())
+    assert load_encoder(kept[1]).identity == load_encoder(tmp_path / "run" / "model").identity
+    assert "2 optimizer steps" in (kept[0] / "README.md").read_text()
+    with pytest.raises(RecipeError, match="keep_every_steps"):
+        override(recipe, ["loop.log_every_steps=2", "loop.keep_every_steps=3"])
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_a_resumed_run_sees_the_same_examples_and_agrees_for_50_steps(recipe, prepared, tmp_path, monkeypatch):
     import uniwhisper.training.loop as loop

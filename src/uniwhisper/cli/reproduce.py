@@ -1,14 +1,9 @@
 """`uniwhisper reproduce`: the experiment as one command."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from uniwhisper.reproduce.chain import Chain
 
 
 def reproduce(
@@ -37,6 +32,27 @@ def reproduce(
     suite: Annotated[
         str | None, typer.Option("--suite", help="miniature, paper: another suite than mini, such as dev.")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="tiny|base",
+            show_default="tiny",
+            help="miniature: the encoder's. Each size has its folder in -o; the sizes there are compared.",
+        ),
+    ] = None,
+    development: Annotated[
+        Path | None,
+        typer.Option(
+            "--development",
+            metavar="DIR",
+            show_default="the folder that --data was prepared from",
+            help="Folder that holds the tasks of the development suite: it chooses S and is asked by the gate.",
+        ),
+    ] = None,
+    despite_gate: Annotated[
+        bool, typer.Option("--despite-gate", help="Go on to the long runs though the gate is not passed.")
+    ] = False,
     lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODEL", help="paper: the Whisper that S is, e.g. a hub id.")
@@ -51,168 +67,43 @@ def reproduce(
 ) -> None:
     """Train, judge and compare the rows of the paper's experiment; print the table.
 
-    An interrupted chain continues where it stopped. Exit status: 0 all done; 1 rows that are compared had unequal
+    An interrupted chain continues where it stopped. Before the long runs a gate asks whether the frozen language model
+    costs anything; if it does, the chain stops. Exit status: 0 all done; 1 rows that are compared had unequal
     steps or audio; 2 nothing was done.
     """
     from uniwhisper.cli.output import note, print_json
     from uniwhisper.reproduce.open import open_chain
 
     options = {"data": data, "evaluation": evaluation, "language_model": lm, "start": start, "cache": cache}
-    options["suite"] = suite
+    options |= {"suite": suite, "size": size, "development": development, "despite_gate": despite_gate}
     chain, names, numbers = open_chain(scale, output, rows, seeds, device=device, say=note, **options)
     if dry_run:
+        from uniwhisper.cli.reproduce_tables import print_plan
         from uniwhisper.reproduce.dry_run import describe
 
         described = describe(chain, names, numbers)
         if as_json:
             print_json(described)
         else:
-            _print_plan(described)
+            print_plan(described)
         return
+    from uniwhisper.cli.reproduce_tables import print_summary
+    from uniwhisper.reproduce import sizes
+    from uniwhisper.reproduce.scale import SIZES
     from uniwhisper.reproduce.table import summarise, write
 
     done = chain.run(names, numbers, note)
     summary = summarise(chain, done)
     page = write(chain, summary)
+    curve = None
+    if scale == "miniature":
+        curve = sizes.gather(chain.output.parent, list(SIZES))
+        assert curve is not None, "a table was just written"
+        sizes.write(chain.output.parent, curve)
     if as_json:
-        print_json(summary | {"path": str(page)})
+        print_json(summary | {"path": str(page), "sizes": curve})
     else:
-        _print(chain, summary, page)
+        print_summary(chain, summary, page, curve)
     if not all(one["holds"] for one in summary["equal"]):
         note("rows that are compared had unequal steps or audio; the table says which")
         raise typer.Exit(1)
-
-
-def _print(chain: "Chain", summary: dict[str, Any], page: Path) -> None:
-    import sys
-
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    domains = {
-        name for row in summary["rows"] for score in row["scores"].values() if score for name in score["domains"]
-    }
-    columns = sorted(domains)
-    table = Table("row", box=SIMPLE_HEAD, pad_edge=False, title=f"{chain.scale.name}: means over seeds")
-    for column in ("MLP", *columns, "kNN", *columns, "steps", "audio h", "min", "seeds"):
-        table.add_column(column, justify="right")
-    for row in summary["rows"]:
-        cells = []
-        for measure in ("mlp", "knn"):
-            score = row["scores"][measure]
-            cells += ["–"] * (1 + len(columns)) if score is None else [
-                f"{score['score']:.3f}", *[f"{score['domains'][name]:.3f}" for name in columns]
-            ]  # fmt: skip
-        audio, minutes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['train_seconds'] / 60:.1f}"
-        table.add_row(row["row"], *cells, f"{row['steps']:,}", audio, minutes, str(len(row["runs"])))
-    console.print(table)
-    table = Table("difference", "of", box=SIMPLE_HEAD, pad_edge=False, title="95 % intervals over seeds, groups, clips")
-    table.add_column("MLP", justify="right")
-    table.add_column("kNN", justify="right")
-    for compared in summary["compared"]:
-        found = {(one["of"], one["measure"]): one for one in compared["differences"]}
-        for of in dict.fromkeys(of for of, _ in found):
-            cells = [_interval(found.get((of, measure))) for measure in ("mlp", "knn")]
-            table.add_row(f"{compared['second']} − {compared['first']}", of, *cells)
-        table.add_section()
-    console.print(table)
-    _print_growth(console, summary["growth"])
-    _print_cost(console, summary["efficiency"])
-    _print_answers(console, summary["answers"])
-    for one in summary["equal"]:
-        verdict = "equal within 1 %" if one["holds"] else "NOT equal"
-        print(
-            f"{one['first']} and {one['second']}, seed {one['seed']}: {one['steps'][0]:,} and {one['steps'][1]:,} "
-            f"steps, {one['audio_seconds'][0]:,.0f} and {one['audio_seconds'][1]:,.0f} s of audio: {verdict}"
-        )
-    print(page)
-
-
-def _interval(one: dict[str, Any] | None) -> str:
-    return "–" if one is None else f"{one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
-
-
-def _print_growth(console: "Console", curves: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    if not curves:
-        return
-    table = Table("clips", box=SIMPLE_HEAD, pad_edge=False, title="gain over S against training clips; over seeds")
-    for one in curves:
-        table.add_column(f"{one['measure']} measured", justify="right")
-        table.add_column(f"{one['measure']} fitted", justify="right")
-    for points in zip(*(one["at"] for one in curves), strict=True):
-        cells = []
-        for point in points:
-            spread = "" if point["low"] is None else f" [{point['low']:+.3f}, {point['high']:+.3f}]"
-            cells += [
-                "–" if point["measured"] is None else f"{point['measured']:+.3f}",
-                f"{point['gain']:+.3f}{spread}",
-            ]
-        table.add_row(f"× {points[0]['share']:g}", *cells)
-    console.print(table)
-
-
-def _print_cost(console: "Console", rows: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from uniwhisper.reproduce.efficiency import millions, score
-
-    if not rows:
-        return
-    table = Table("row", box=SIMPLE_HEAD, pad_edge=False, title="what a score costs, from the same start")
-    for column in ("MLP", "kNN", "trained", "frozen", "steps", "audio h", "min"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(
-            row["row"],
-            score(row, "mlp"),
-            score(row, "knn"),
-            millions(row["trained_parameters"]),
-            millions(row["frozen_parameters"]),
-            f"{row['steps']:,}",
-            f"{row['audio_seconds'] / 3600:.2f}",
-            f"{row['device_seconds'] / 60:.1f}",
-        )
-    console.print(table)
-    for row in rows:
-        console.print(
-            f"{row['row']}: {row['what']}; trained on {', '.join(row['devices']) or 'a device not written down'}"
-        )
-
-
-def _print_answers(console: "Console", answered: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from uniwhisper.reproduce.answered import rows
-
-    if not answered:
-        return
-    columns, body = rows(answered)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="what U answers about held-out clips; ↓ lower is better")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < 2 else "right")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
-
-
-def _print_plan(described: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("row", "seed", "from", box=SIMPLE_HEAD, pad_edge=False, title=f"{described['scale']}: the plan")
-    for column in ("steps", "audio h", "done"):
-        table.add_column(column, justify="right")
-    for job in described["jobs"]:
-        hours = f"{job['audio_seconds'] / 3600:.2f}"
-        table.add_row(job["row"], str(job["seed"]), job["after"] or "–", f"{job['steps']:,}", hours, job["done"])
-    Console(highlight=False).print(table)
-    for name, value in described["facts"].items():
-        print(f"{name}: {value}")

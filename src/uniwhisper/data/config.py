@@ -12,7 +12,8 @@ from uniwhisper.data.tasks import all_tasks
 
 HOLDOUT_FOLDS = 20
 """Content folds of which the first is kept for validation. The shipped suite `dev` scores the same fold of as many, so
-that a recipe that says nothing else has never trained on what `dev` asks."""
+that a recipe that says nothing else has never trained on the files that `dev` asks about; a corpus with the same
+recordings in other files is named in the suite, and refused there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,7 @@ from uniwhisper.evaluation.retrieval.texts import WORDS, TextSide
 from uniwhisper.evaluation.scoring import MEASURES, TaskScores, score_task
 from uniwhisper.evaluation.speech import score_speech
 from uniwhisper.evaluation.suites import Suite, SuiteError
-from uniwhisper.evaluation.trained_on import checked_against, trained_on
+from uniwhisper.evaluation.trained_on import checked_against, require_unheard, trained_on
 from uniwhisper.evaluation.vectors import ClipVectors, Vectors
 
 Progress = Callable[[str, int, int], None]
@@ -73,13 +73,14 @@ def evaluate(
         texts: what captions are to tasks of retrieval.
 
     Raises:
-        SuiteError: data is missing, or too few clips could be embedded. All data is checked before anything is
-            embedded.
+        SuiteError: data is missing, too few clips could be embedded, or the model was trained on a task's recordings in
+            other files. All data is checked before anything is embedded.
         EncoderError: the encoder failed its check.
     """
     start = perf_counter()
     corpora = trained_on(judged.source, model_folder)
     identity = require_identity(judged.encoder)
+    require_unheard(suite.tasks, corpora)
     if check:
         check.require()
     found = [find_clips(task, Path(data)) for task in suite.tasks]

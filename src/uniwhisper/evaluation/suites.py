@@ -76,6 +76,9 @@ class Task:
     """Another task of the suite that this one shows from another side; reported, in no average."""
     in_domain_corpora: tuple[str, ...]
     """Training corpora that share corpus and labels with this task. Any: averaged apart from the headline."""
+    recordings_also_in: tuple[str, ...]
+    """Training corpora with this task's recordings in other files, of which holding out by content knows nothing: a
+    model trained on one of them has heard what is scored."""
     expected_clips: int | None
     """Clips of the complete set; None: not known beforehand."""
     expected_classes: int | None
@@ -185,6 +188,7 @@ def _task(content: Any, lists: Mapping[str, tuple[str, ...]]) -> Task:
         metric_arguments=take("metric_arguments", _are_numbers, default={}),
         variant_of=take("variant_of", is_text, default=None),
         in_domain_corpora=tuple(take("in_domain_corpora", is_texts, default=[])),
+        recordings_also_in=tuple(take("recordings_also_in", is_texts, default=[])),
         expected_clips=expected("clips", is_count, default=None),
         expected_classes=expected("classes", is_count, default=None),
         xares=_xares(take("xares", default=None)),

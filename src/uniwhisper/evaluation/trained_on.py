@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from uniwhisper.evaluation.encoders import FLOOR
+from uniwhisper.evaluation.suites import SuiteError, Task
 
 
 def trained_on(source: str, folder: Path | None) -> list[str] | None:
@@ -39,6 +41,26 @@ def corpora_of(folder: Path) -> list[str] | None:
     # A run's card and a written one name the corpora in a table with this first column.
     tables = re.findall(r"^\| *corpus *\|.*\n\|[ :|-]+\n((?:\|.*(?:\n|\Z))*)", card, re.MULTILINE)
     return sorted(set(re.findall(r"^\| *`?([\w.-]+)`? *\|", "".join(tables), re.MULTILINE))) or None
+
+
+def require_unheard(tasks: Sequence[Task], corpora: Collection[str] | None) -> None:
+    """Refuse tasks whose scored recordings were trained on in other files, which no fold of contents holds out.
+
+    Args:
+        corpora: names of those trained on; None: not known, so nothing is refused.
+
+    Raises:
+        SuiteError: one of `corpora` is in a task's `recordings_also_in`.
+    """
+    for task in tasks:
+        heard = [name for name in task.recordings_also_in if name in (corpora or ())]
+        if heard:
+            raise SuiteError(
+                f"task {task.name}: its recordings were trained on",
+                expected=f"training without {heard[0]}, whose recordings {task.folder} holds in other files",
+                got=f"trained on {', '.join(heard)}",
+                fix=f"prepare the training set without {heard[0]}, train again; or use another suite",
+            )
 
 
 def checked_against(task: dict[str, Any], corpora: list[str] | None) -> dict[str, Any]:

@@ -17,24 +17,23 @@ from uniwhisper.evaluation.words import with_interval
 from uniwhisper.model.trained import load_trained
 
 ROW = "U"
-MOST_CLIPS = 100
-"""Of each task."""
 FOLDER_NAME = "answers"
 
 
 def answer_row(
-    model: str, manifest: Manifest, folds: int, folder: Path, *, device: torch.device, name: str, seed: int
+    model: str, manifest: Manifest, folds: int, folder: Path, *, most: int, device: torch.device, name: str, seed: int
 ) -> list[Path]:
     """Ask a row's model and write `folder`/answers; returns the files.
 
     Args:
         model: a folder that training exported.
         folds: content folds of which the first was held out.
+        most: clips of each task that are asked.
         name: what the result calls the model.
         seed: of the row; the clips asked are the same for all.
     """
-    config = AnswersConfig(folds=folds, most_clips=MOST_CLIPS)
-    command = f"uniwhisper answers --model MODEL --data DIR --folds {folds} --clips {MOST_CLIPS} -o DIR"
+    config = AnswersConfig(folds=folds, most_clips=most)
+    command = f"uniwhisper answers --model MODEL --data DIR --folds {folds} --clips {most} -o DIR"
     trained = load_trained(model)
     described = describe_model(model, trained) | {"name": name, "training_seed": seed}
     judged = judge_answers(Answerer(trained, device), manifest, config, model=described, command=command)
@@ -87,6 +86,8 @@ def markdown(answered: Sequence[dict[str, Any]]) -> list[str]:
     columns, body = rows(answered)
     pages = ", ".join(f"[seed {one['seed']}]({one['page']})" for one in answered)
     return [
+        "",
+        "## Answers",
         "",
         f"What {ROW} answers about clips held out of training ({pages}): decoded greedily, read by each task's parser. "
         "Intervals: 95 %, over speakers (else recordings), then clips. ↓: lower is better.",

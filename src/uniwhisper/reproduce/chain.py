@@ -1,7 +1,7 @@
 """The chain: each (row, seed) is trained, then judged, in the order in which rows start from one another."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,50 +12,18 @@ from rich.console import Console
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
-from uniwhisper.core.provenance import git_commit
 from uniwhisper.data.manifest import Manifest
-from uniwhisper.evaluation.cache import VectorCache
-from uniwhisper.evaluation.check import checked
-from uniwhisper.evaluation.encoders import FLOOR, open_encoder
-from uniwhisper.evaluation.kept import Kept
-from uniwhisper.evaluation.results import clips_path, write_result
-from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.model.weights import load_encoder
-from uniwhisper.reproduce import answered
+from uniwhisper.reproduce import gate, stages
+from uniwhisper.reproduce.job import Done, Job, Made
 from uniwhisper.reproduce.learners import Learners
 from uniwhisper.reproduce.rows import ROWS, available_rows, recipe_of, steps_of
 from uniwhisper.reproduce.scale import Scale
+from uniwhisper.reproduce.start import require_development
 from uniwhisper.reproduce.state import STATE_NAME, RowState
-from uniwhisper.training.loop import train
 from uniwhisper.training.recipe import Recipe
 from uniwhisper.training.record import read_metrics
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row for one seed."""
-
-    row: str
-    seed: int
-
-    @property
-    def folder_name(self) -> str:
-        return f"{self.row}-seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a finished job leaves."""
-
-    job: Job
-    steps: int
-    audio_seconds: float
-    train_seconds: float
-    model: str
-    """What `--model` takes, relative to the chain's folder."""
-    result: Path
-    commit: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +32,22 @@ class Chain:
 
     Attributes:
         evaluation: folder that holds the suite's tasks.
+        development: folder that holds the development suite's; None: there is none, which rows that need it refuse.
         cache: folder for decoded audio.
         command: what to type to get a row again, without `--row` and `--seed`.
+        despite_gate: go on to the long runs though the gate is not passed.
     """
 
     scale: Scale
     manifest: Manifest
     evaluation: Path
+    development: Path | None
     output: Path
     cache: Path
     device: torch.device
     console: Console
     command: str
+    despite_gate: bool = False
 
     @cached_property
     def learners(self) -> Learners:
@@ -85,29 +57,30 @@ class Chain:
     def run(
         self, rows: Sequence[str], seeds: Sequence[int], say: Callable[[str], None], *, judge: bool = True
     ) -> list[Done]:
-        """Run what is not yet done of these rows and what they start from; gives all that was judged, in order.
+        """Run what is not yet done of these rows and what they need; gives all that is judged in the folder.
+
+        Rows that were judged there before are given too, so that a table never loses them; in the order of `ROWS`.
 
         Args:
             judge: False: train only, which gives nothing to compare.
 
         Raises:
-            RecipeError: an unknown row.
+            RecipeError: an unknown row; the gate is not passed; the development suite is not what is held out.
             OutputError: the folder holds rows of another plan.
+            SuiteError: a suite's data is missing, or was trained on in other files.
         """
-        models: dict[Job, str] = {}
+        made: dict[Job, Made] = {}
         done = []
-        for job in plan(self.scale, rows, seeds):
-            after = ROWS[job.row].after
-            start = self._found(models[Job(after, job.seed)]) if after else None
-            state = RowState(self.output / job.folder_name, self._key(job, start))
-            trained = state.done("trained") or self._train(job, start, state, say)
-            models[job] = trained["model"]
+        passed = False
+        asked = plan(self.scale, rows, seeds)
+        for job in [*asked, *(one for one in self._judged_before() if judge and one not in asked)]:
+            if ROWS[job.row].long and not passed and self.progress_of(job) not in ("trained", "judged"):
+                gate.pass_or_refuse(self, seeds[0], lambda seed: self._made(Job("S", seed), made, say), say)
+                passed = True
+            one = self._made(job, made, say)
             if judge:
-                judged = state.done("judged") or self._judge(job, trained["model"], state, say)
-                if job.row == answered.ROW and state.done("answered") is None:
-                    self._answer(job, trained["model"], state, say)
-                done.append(_done(job, state.folder, trained, judged))
-        return done
+                done.append(stages.finish(self, job, one, say))
+        return sorted(done, key=lambda one: (list(ROWS).index(one.job.row), one.job.seed))
 
     def progress_of(self, job: Job) -> str:
         """How far a job has come, by its folder alone: `judged`, `trained`, steps of a run, or nothing."""
@@ -119,117 +92,80 @@ class Chain:
         lines = read_metrics(folder / "run")
         return f"step {lines[-1]['step']:,}" if lines else "–"
 
-    def _judge(self, job: Job, model: str, state: RowState, say: Callable[[str], None]) -> dict[str, Any]:
-        suite = load_suite(self.scale.suite)
-        say(f"{job.folder_name}: judging on {suite.name}")
-        encoder = open_encoder(self._found(model), device=self.device.type)
-        encoder = replace(encoder, label=job.folder_name, source=model)
-        vectors = VectorCache(self.output / "vectors")
-        judgement = evaluate(
-            encoder,
-            suite,
-            self.evaluation,
-            cache=vectors,
-            kept=Kept(vectors.folder / "tasks"),
-            model_folder=self.output / model if (self.output / model).is_dir() else None,
-            command=f"{self.command} --row {job.row} --seed {job.seed}",
-            device=self.device,
-            check=checked(encoder.encoder, vectors.folder),
-        )
-        path = state.folder / f"{suite.name}.json"
-        write_result(path, judgement, overwrite=True)
-        judged = {"result": path.name, "commit": git_commit()}
-        state.finish("judged", judged, [path, clips_path(path)])
-        return judged
-
-    def _answer(self, job: Job, model: str, state: RowState, say: Callable[[str], None]) -> None:
-        folds = self.scale.data.holdout_folds
-        if folds is None:
-            say(f"{job.folder_name}: not asked, for no clip was held out")
-            return
-        say(f"{job.folder_name}: asking about held-out clips")
-        files = answered.answer_row(
-            self._found(model), self.manifest, folds, state.folder,
-            device=self.device, name=job.folder_name, seed=job.seed,
-        )  # fmt: skip
-        state.finish("answered", {}, files)
-
-    def _train(self, job: Job, start: str | None, state: RowState, say: Callable[[str], None]) -> dict[str, Any]:
-        row = ROWS[job.row]
-        facts = {"steps": 0, "audio_seconds": 0.0, "train_seconds": 0.0}
-        if not steps_of(row, self.scale):
-            facts["model"] = self._untrained(job)
-            state.finish("trained", facts, [])
-            return facts
-        recipe = self._recipe(job, start)
-        say(f"{job.folder_name}: training {recipe.steps:,} steps")
-        run = state.folder / "run"
-        assert row.objective is not None, "what takes steps has an objective"
-        model = train(
-            recipe,
-            self.manifest,
-            run,
-            resume=(run / "run.json").is_file(),
-            device=self.device,
-            cache=self.cache,
-            console=self.console,
-            learner=self.learners.of(row.objective),
-        )
-        last = next(line for line in reversed(read_metrics(run)) if "audio_seconds" in line)
-        facts |= {name: last[name] for name in ("audio_seconds", "train_seconds")}
-        facts |= {"steps": last["step"], "model": model.relative_to(self.output).as_posix()}
-        state.finish("trained", facts, sorted(path for path in model.rglob("*") if path.is_file()))
-        return facts
-
-    def _key(self, job: Job, start: str | None) -> str:
-        row = ROWS[job.row]
-        value: dict[str, Any] = {
-            "row": job.row,
-            "seed": job.seed,
-            "scale": self.scale.name,
-            "suite": load_suite(self.scale.suite).hash,
-        }
-        if steps_of(row, self.scale):
-            recipe = self._recipe(job, start)
-            # What it starts from is its weights, not where they lie.
-            recipe = replace(recipe, model=replace(recipe.model, start=start and "start"))
-            value |= {"recipe": recipe.identity(), "objective": row.objective, "manifest": self.manifest.hash}
-        if start is not None:
-            value["start"] = load_encoder(start).identity
-        return hash_json(value)
-
-    def _recipe(self, job: Job, start: str | None) -> Recipe:
-        row = ROWS[job.row]
-        return recipe_of(row, self.scale, job.seed, start, self.learners.tasks(row.objective))
-
-    def _untrained(self, job: Job) -> str:
-        if job.row == "log-mel":
-            return FLOOR
-        if job.row == "S":
-            assert self.scale.start is not None, "S is trained unless it is given"
-            return self.scale.start
-        return f"random:{self.scale.size}:{job.seed}"
-
-    def _found(self, model: str) -> str:
+    def found(self, model: str) -> str:
         """What was written relative to the chain's folder, as others find it."""
         inside = self.output / model
         return str(inside) if inside.is_dir() else model
 
+    def make(self, job: Job, scale: Scale, start: str | None, say: Callable[[str], None]) -> Made:
+        """Train a job, unless that is done.
 
-def _done(job: Job, folder: Path, trained: Mapping[str, Any], judged: Mapping[str, Any]) -> Done:
-    return Done(
-        job=job,
-        steps=trained["steps"],
-        audio_seconds=trained["audio_seconds"],
-        train_seconds=trained["train_seconds"],
-        model=trained["model"],
-        result=folder / judged["result"],
-        commit=judged["commit"],
-    )
+        Args:
+            scale: the chain's; where steps are counted with S's, with S's.
+            start: model folder it starts from.
+        """
+        state = RowState(self.output / job.folder_name, self._key(job, scale, start))
+        facts = state.done("trained")
+        if facts is None:
+            if _chooses(job, scale):
+                require_development(scale, self.development, self.manifest)
+            facts = stages.train_row(self, job, scale, self.recipe(job, scale, start), state, say)
+        if _chooses(job, scale):
+            facts = state.done("chosen") or stages.choose(self, job, scale, state, say)
+        return Made(state, *(facts[name] for name in ("model", "steps", "audio_seconds", "train_seconds")))
+
+    def recipe(self, job: Job, scale: Scale, start: str | None) -> Recipe | None:
+        """The training run of a job; None: nothing is trained."""
+        row = ROWS[job.row]
+        if not steps_of(row, scale):
+            return None
+        return recipe_of(row, scale, job.seed, start, self.learners.tasks(row.objective))
+
+    def _judged_before(self) -> list[Job]:
+        """Jobs whose folder says that they are judged, and so are those that they need."""
+        found = []
+        for row in available_rows(self.scale):
+            for folder in sorted(self.output.glob(f"{row}-seed*")):
+                number = folder.name.removeprefix(f"{row}-seed")
+                lineage = plan(self.scale, [row], [int(number)]) if number.isdecimal() else []
+                if lineage and all(self.progress_of(job) == "judged" for job in lineage):
+                    found.append(lineage[-1])
+        return found
+
+    def _made(self, job: Job, made: dict[Job, Made], say: Callable[[str], None]) -> Made:
+        if job not in made:
+            row, scale, start = ROWS[job.row], self.scale, None
+            if row.needs is not None:
+                before = self._made(Job(row.needs, job.seed), made, say)
+                if row.needs == "S":
+                    scale = replace(scale, start_steps=before.steps)
+                start = self.found(before.model) if row.after else None
+            made[job] = self.make(job, scale, start, say)
+        return made[job]
+
+    def _key(self, job: Job, scale: Scale, start: str | None) -> str:
+        row = ROWS[job.row]
+        value: dict[str, Any] = {
+            "row": job.row,
+            "seed": job.seed,
+            "scale": scale.name,
+            "size": scale.size,
+            "suite": load_suite(scale.suite).hash,
+        }
+        recipe = self.recipe(job, scale, start)
+        if recipe is not None:
+            # What it starts from is its weights, not where they lie.
+            recipe = replace(recipe, model=replace(recipe.model, start=start and "start"))
+            value |= {"recipe": recipe.identity(), "objective": row.objective, "manifest": self.manifest.hash}
+        if _chooses(job, scale):
+            value |= {"development": load_suite(scale.development).hash, "candidates": scale.start_candidates}
+        if start is not None:
+            value["start"] = load_encoder(start).identity
+        return hash_json(value)
 
 
 def plan(scale: Scale, rows: Sequence[str], seeds: Sequence[int]) -> list[Job]:
-    """The jobs that these rows take, each after what it starts from.
+    """The jobs that these rows take, each after what it needs.
 
     Raises:
         RecipeError: an unknown row, or one that this scale has not.
@@ -244,7 +180,12 @@ def plan(scale: Scale, rows: Sequence[str], seeds: Sequence[int]) -> list[Job]:
     for seed in seeds:
         for name in rows:
             lineage = [name]
-            while (after := ROWS[lineage[-1]].after) is not None:
-                lineage.append(after)
+            while (needed := ROWS[lineage[-1]].needs) is not None:
+                lineage.append(needed)
             jobs += [job for one in reversed(lineage) if (job := Job(one, seed)) not in jobs]
     return jobs
+
+
+def _chooses(job: Job, scale: Scale) -> bool:
+    """Whether the job's model is one of several that its run keeps."""
+    return job.row == "S" and steps_of(ROWS["S"], scale) > 0

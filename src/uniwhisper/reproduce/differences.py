@@ -4,7 +4,7 @@ Bootstrap, level by level: training seeds (the two rows' runs of one seed stay t
 groups, then clips; the last two as `evaluation.bootstrap` draws them, with the same clips for both rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -34,10 +34,30 @@ def differences(pairs: Sequence[tuple[Opened, Opened]]) -> dict[tuple[str, str],
         raise RecipeError(
             "nothing to compare", expected="at least one seed of both rows", got="none", fix="run both rows"
         )
+    return _differences(pairs, {measure: _groups(*pairs[0], measure) for measure in MEASURES})
+
+
+def of_tasks(pairs: Sequence[tuple[Opened, Opened]], names: Sequence[str]) -> dict[tuple[str, str], Difference]:
+    """As `differences`, of single tasks by name, whether or not they are in the headline; those that both scored."""
+    first, second = pairs[0]
+    pooling = _pooling(first, second)
+    groups: dict[str, dict[str, list[str]]] = {}
+    for measure in MEASURES:
+        scored = [
+            {task["name"] for task in side.result["tasks"] if place_of(task, pooling, measure)}
+            for side in (first, second)
+        ]
+        groups[measure] = {name: [name] for name in names if name in scored[0] & scored[1]}
+    return _differences(pairs, groups)
+
+
+def _differences(
+    pairs: Sequence[tuple[Opened, Opened]], groups: Mapping[str, Mapping[str, list[str]]]
+) -> dict[tuple[str, str], Difference]:
     paired = [paired_draws(first, second) for first, second in pairs]
     found = {}
-    for measure in MEASURES:
-        for name, tasks in _groups(*pairs[0], measure).items():
+    for measure, of_measure in groups.items():
+        for name, tasks in of_measure.items():
             observed, draws = [], []
             for (first, second), (poolings, drawn) in zip(pairs, paired, strict=True):
                 weights = weights_of([_task(first, task) for task in tasks], [_task(first, t)["domain"] for t in tasks])
@@ -86,7 +106,7 @@ def over_training_seeds(draws_SR: np.ndarray) -> np.ndarray:
 
 
 def _groups(first: Opened, second: Opened, measure: str) -> dict[str, list[str]]:
-    pooling = next(name for name in first.result["poolings"] if name in second.result["poolings"])
+    pooling = _pooling(first, second)
     lists = [side.result["averages"]["headline"].get(pooling, {}).get(measure) for side in (first, second)]
     if None in lists:
         return {}
@@ -95,6 +115,10 @@ def _groups(first: Opened, second: Opened, measure: str) -> dict[str, list[str]]
     for name in tasks:
         groups.setdefault(_task(first, name)["domain"], []).append(name)
     return groups | {name: [name] for name in tasks}
+
+
+def _pooling(first: Opened, second: Opened) -> str:
+    return next(name for name in first.result["poolings"] if name in second.result["poolings"])
 
 
 def _task(opened: Opened, name: str) -> dict:

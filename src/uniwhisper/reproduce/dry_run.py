@@ -10,7 +10,9 @@ from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce.chain import Chain, plan
+from uniwhisper.reproduce.gate import FROZEN, TRAINED
 from uniwhisper.reproduce.rows import ROWS, recipe_of, steps_of
+from uniwhisper.reproduce.start import require_development
 
 
 def describe(chain: Chain, rows: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -34,6 +36,15 @@ def describe(chain: Chain, rows: Sequence[str], seeds: Sequence[int]) -> dict[st
     if scale.start is not None:
         encoder = load_encoder(scale.start).encoder
         facts["start"] = f"{sum(p.numel() for p in encoder.parameters()):,} weights, {encoder.config.mel_bins} mel bins"
+    if scale.start is None:
+        require_development(scale, chain.development, chain.manifest)
+        kept = range(scale.keep_every_steps, scale.start_steps + 1, scale.keep_every_steps)
+        facts["development suite"] = load_suite(scale.development).name
+        facts["S is taken after one of"] = (
+            f"{', '.join(f'{step:,}' for step in kept)} steps; rows that count theirs with S's take as many fewer"
+        )
+    if scale.gate_steps is not None:
+        facts["gate"] = f"{scale.gate_steps:,} steps of {' and '.join((FROZEN, TRAINED))} before the long runs"
     jobs = []
     for job in plan(scale, rows, seeds):
         row = ROWS[job.row]

@@ -13,8 +13,8 @@ import numpy as np
 from uniwhisper.core.files import atomic_output
 from uniwhisper.evaluation.compare import Opened
 from uniwhisper.evaluation.words import MEASURE_NAMES, with_interval
-from uniwhisper.reproduce.chain import Done, Job
 from uniwhisper.reproduce.differences import MEASURES, level
+from uniwhisper.reproduce.job import Done, Job
 
 ROWS = {
     "U": "frozen language model",
@@ -36,7 +36,7 @@ def efficiency(folder: Path, done: Sequence[Done], results: Mapping[Job, Opened]
         runs = [one for one in done if one.job.row == row]
         if not runs:
             continue
-        written = [_written(folder / one.job.folder_name / "run" / "run.json") for one in runs]
+        written = [_written(folder, one) for one in runs]
         parts = written[0].get("parameters")
         scores = {measure: level([results[one.job] for one in runs], measure) for measure in MEASURES}
         found.append(
@@ -45,7 +45,7 @@ def efficiency(folder: Path, done: Sequence[Done], results: Mapping[Job, Opened]
                 "what": what,
                 "seeds": [one.job.seed for one in runs],
                 "parameters": parts,
-                "trained_parameters": None if parts is None else sum(part["trained"] for part in parts.values()),
+                "trained_parameters": trained_parameters(folder, runs[0]),
                 "frozen_parameters": None if parts is None else sum(part["frozen"] for part in parts.values()),
                 "steps": runs[0].steps,
                 "audio_seconds": float(np.mean([one.audio_seconds for one in runs])),
@@ -65,6 +65,8 @@ def markdown(rows: Sequence[Mapping[str, Any]], *, picture: bool) -> list[str]:
     if not rows:
         return []
     lines = [
+        "",
+        "## Cost",
         "",
         "What a score costs, each row from the same start; time and audio of one seed's own run. 95 % intervals over "
         "seeds, groups, clips.",
@@ -126,7 +128,18 @@ def millions(count: int | None) -> str:
     return "–" if count is None else f"{count / 1e6:.1f} M"
 
 
-def _written(path: Path) -> dict[str, Any]:
+def trained_parameters(folder: Path, one: Done) -> int | None:
+    """Parameters that a job's run trained; None: it did not write it down.
+
+    Args:
+        folder: the chain's.
+    """
+    parts = _written(folder, one).get("parameters")
+    return None if parts is None else sum(part["trained"] for part in parts.values())
+
+
+def _written(folder: Path, one: Done) -> dict[str, Any]:
+    path = folder / one.job.folder_name / "run" / "run.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uniwhisper.reproduce.chain import Done, Job
+from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import EQUAL
 from uniwhisper.reproduce.scale import EQUAL_WITHIN
 

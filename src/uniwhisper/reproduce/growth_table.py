@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uniwhisper.evaluation.words import MEASURE_NAMES
-from uniwhisper.reproduce.chain import Job
 from uniwhisper.reproduce.growth import FARTHEST, SHARES, growth
+from uniwhisper.reproduce.job import Job
 
 START = "S"
 ASKED = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, FARTHEST)
@@ -58,6 +58,8 @@ def markdown(curves: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     columns = [f"{MEASURE_NAMES[one['measure']]} {what}" for one in curves for what in ("measured", "fitted")]
     lines = [
+        "",
+        "## Gain against training data",
         "",
         "Gain over S against training clips: `gain = ceiling - lost × share ** -rate`, fitted to "
         f"{', '.join(curves[0]['rows'])}. Intervals: 95 %, over training seeds alone. Beyond 1 nothing was measured; "

@@ -14,7 +14,7 @@ from uniwhisper.model.device import choose_device
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce.chain import Chain, plan
 from uniwhisper.reproduce.rows import SMOKE_ROWS, available_rows
-from uniwhisper.reproduce.scale import miniature, paper, smoke
+from uniwhisper.reproduce.scale import SIZES, miniature, paper, smoke
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 
 SCALES = ("smoke", "miniature", "paper")
@@ -32,13 +32,16 @@ def open_chain(
     start: str | None,
     cache: Path | None,
     suite: str | None,
+    size: str | None,
+    development: Path | None,
+    despite_gate: bool,
     device: str,
     say: Callable[[str], None],
 ) -> tuple[Chain, list[str], list[int]]:
     """The chain, and the names of rows and the seeds to run; for smoke its sounds are made first.
 
     Raises:
-        RecipeError: another scale, an unknown row, or `start` where it has no meaning.
+        RecipeError: another scale or size, an unknown row, or `start` or `size` where it has no meaning.
         UserError: data or device cannot be used.
     """
     if name not in SCALES:
@@ -50,7 +53,15 @@ def open_chain(
             got=f"{name} " + ("without --start" if start is None else f"with --start {start}"),
             fix="uniwhisper reproduce paper --start openai/whisper-large-v3 --lm Qwen/Qwen3-0.6B",
         )
+    if size is not None and (name != "miniature" or size not in SIZES):
+        raise RecipeError(
+            "--size",
+            expected=f"{' or '.join(SIZES)}, for miniature only",
+            got=f"{size} for {name}",
+            fix=f"uniwhisper reproduce miniature --size {list(SIZES)[-1]}",
+        )
     output = Path("runs") / name if output is None else output
+    cache = cache or output / "decoded"
     command = f"uniwhisper reproduce {name}"
     if name == "smoke":
         plan(smoke(output), list(rows or ()), [0])  # refuses unknown rows before anything is made
@@ -62,7 +73,9 @@ def open_chain(
             prepare(made.parent / "training", prepared)
         data, scale = prepared, smoke(made)
     elif name == "miniature":
-        scale = miniature(language_model)
+        scale = miniature(language_model, size or next(iter(SIZES)))
+        output = output / str(scale.size)
+        command += f" --size {scale.size}"
         command += f" --data {data.name} --evaluation {evaluation.name} --lm {without_place(language_model)}"
     else:
         assert start is not None, "paper has a start"
@@ -74,12 +87,15 @@ def open_chain(
         command += f" --suite {Path(suite).name}"
     names = list(rows or (SMOKE_ROWS if name == "smoke" else available_rows(scale)))
     plan(scale, names, [0])  # refuses unknown rows before anything is read
+    manifest = Manifest.read(data)
     chain = Chain(
         scale=scale,
-        manifest=Manifest.read(data),
+        manifest=manifest,
         evaluation=evaluation,
+        development=development or (manifest.root if isinstance(manifest.root, Path) else None),
         output=output,
-        cache=cache or output / "decoded",
+        cache=cache,
+        despite_gate=despite_gate,
         device=choose_device(device),
         console=Console(stderr=True),
         command=command,

@@ -37,11 +37,21 @@ class Row:
     share: float = 1.0
     """Part of the training clips."""
 
+    @property
+    def needs(self) -> str | None:
+        """Row that must be there first: what it starts from, or S where its number of steps is counted with S's."""
+        return self.after or ("S" if self.name != "S" and self.objective and "N" in self.steps else None)
+
+    @property
+    def long(self) -> bool:
+        """Whether it is one of the runs that the gate stands before."""
+        return self.objective is not None and "M" in self.steps
+
 
 _ROWS = (
     Row(
         name="S",
-        what="speech-only start: Whisper's decoder and objective on speech",
+        what="speech-only start: Whisper's decoder and objective on speech; taken where the development suite says",
         objective="whisper",
         steps="N",
         speech_only=True,
@@ -158,7 +168,10 @@ EQUAL = (
 
 
 def steps_of(row: Row, scale: Scale) -> int:
-    """Optimizer steps of a row's own run; 0: nothing is trained."""
+    """Optimizer steps of a row's own run; 0: nothing is trained.
+
+    `scale.start_steps` is what S's run takes; of another row, the steps after which S was taken.
+    """
     if row.objective is None or (row.name == "S" and scale.start is not None):
         return 0
     return {"N": scale.start_steps, "M": scale.steps, "N + M": scale.start_steps + scale.steps}[row.steps]
@@ -180,6 +193,9 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
         tasks: what its objective can be asked; None: everything.
     """
     own = row.objective == "whisper"
+    loop = scale.loop
+    if row.name == "S":
+        loop = replace(loop, keep_every_steps=scale.keep_every_steps, validate_every_steps=scale.keep_every_steps)
     return Recipe(
         name=f"{scale.name} {row.name}",
         seed=seed,
@@ -191,7 +207,7 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
         ),
         data=_data(row, scale.data, tasks),
         optimizer=scale.start_optimizer if own else scale.optimizer,
-        loop=scale.loop,
+        loop=loop,
     )
 
 

@@ -30,11 +30,15 @@ _TASKS = {
     "music": {"instrument": {"field": "label"}},
 }
 _DOMAIN_OF_SUITE = {"speech": "speech", "sound": "environment", "music": "music"}
-FOLDS = 3
+SMOKE_FOLDS = 3
+"""Content folds of each set, of which the first is scored, and of the training sets held out."""
+SUITE_NAME, DEVELOPMENT_NAME = "suite.json", "development.json"
 
 
 def write_smoke_data(folder: Path, *, training_variants: int = 12, evaluation_variants: int = 9) -> Path:
-    """Write `folder`/training, `folder`/evaluation and the suite file; returns the suite's path.
+    """Write `folder`/training, `folder`/evaluation and two suite files; returns the path of the evaluation's.
+
+    The other one, `DEVELOPMENT_NAME` beside it, asks about what is held out of the training sets.
 
     Args:
         training_variants, evaluation_variants: clips of each kind.
@@ -42,17 +46,20 @@ def write_smoke_data(folder: Path, *, training_variants: int = 12, evaluation_va
     Raises:
         OutputError: the folder exists and is none of these, or cannot be written.
     """
-    suite = folder / "suite.json"
-    if suite.is_file():
+    suite = folder / SUITE_NAME
+    if suite.is_file() and suite.with_name(DEVELOPMENT_NAME).is_file():
         return suite
-    with atomic_output(folder, overwrite=True, folder_with="suite.json") as temporary:
+    with atomic_output(folder, overwrite=True, folder_with=SUITE_NAME) as temporary:
         for domain in _TASKS:
             description = {"domain": domain, "licence": LICENCE, "tasks": _TASKS[domain]}
             corpus = temporary / "training" / f"made_{domain}"
             _write(corpus, _clips(domain, 0, training_variants))
             (corpus / "corpus.json").write_text(json.dumps(description, indent=2) + "\n")
             _write(temporary / "evaluation" / f"new_{domain}", _clips(domain, 1000, evaluation_variants))
-        (temporary / "suite.json").write_text(json.dumps(_suite(), indent=2) + "\n")
+        about = "Synthetic sounds in three domains: shows that the chain works, and nothing else."
+        held_out = "What is held out of the synthetic training sets: for choosing, never a result."
+        _write_suite(temporary / SUITE_NAME, "smoke", "new", "other draws of the synthetic", about)
+        _write_suite(temporary / DEVELOPMENT_NAME, "smoke-development", "made", "held out of the synthetic", held_out)
     return suite
 
 
@@ -82,23 +89,18 @@ def _write(folder: Path, clips: Iterator[Clip]) -> None:
                 archive.addfile(member, io.BytesIO(content))
 
 
-def _suite() -> dict[str, Any]:
+def _write_suite(path: Path, name: str, prefix: str, what: str, description: str) -> None:
     tasks = [
         {
-            "name": f"new_{domain}",
-            "description": f"other draws of the synthetic {domain}",
+            "name": f"{prefix}_{domain}",
+            "description": f"{what} {domain}",
             "domain": _DOMAIN_OF_SUITE[domain],
-            "folder": f"new_{domain}",
+            "folder": f"{prefix}_{domain}",
             "label": {"field": "label"},
-            "folds": {"by": "content", "count": FOLDS, "scored": ["0"]},
+            "folds": {"by": "content", "count": SMOKE_FOLDS, "scored": ["0"]},
             "metric": "accuracy",
         }
         for domain in _TASKS
     ]
-    return {
-        "format": "uniwhisper-suite",
-        "format_version": 2,
-        "name": "smoke",
-        "description": "Synthetic sounds in three domains: shows that the chain works, and nothing else.",
-        "tasks": tasks,
-    }
+    head = {"format": "uniwhisper-suite", "format_version": 2, "name": name, "description": description}
+    path.write_text(json.dumps(head | {"tasks": tasks}, indent=2) + "\n")

@@ -1,18 +1,23 @@
 """The table: scores of every row over its seeds, differences with their intervals, and what made each number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from uniwhisper.core.files import atomic_output
 from uniwhisper.evaluation.compare import Opened, open_result
-from uniwhisper.reproduce import answered, efficiency, growth_table
-from uniwhisper.reproduce.chain import Chain, Done, Job
-from uniwhisper.reproduce.differences import MEASURES, differences
+from uniwhisper.evaluation.suites import load_suite
+from uniwhisper.model.config import WHISPER_SIZES
+from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.reproduce import answered, content, efficiency, examined, gate, growth_table, sizes, start
+from uniwhisper.reproduce.chain import Chain
+from uniwhisper.reproduce.differences import MEASURES, differences, level
 from uniwhisper.reproduce.equal import equalities
+from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import COMPARED, ROWS
 from uniwhisper.training.checkpoint import write_json
 
@@ -28,10 +33,11 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
         runs = [one for one in done if one.job.row == name]
         averages = [_headline(results[one.job].result) for one in runs]
         rows.append(
-            {
+            _of_size(chain, runs, results)
+            | {
                 "row": name,
                 "what": ROWS[name].what,
-                "steps": runs[0].steps,
+                "steps": sorted({one.steps for one in runs}),
                 "audio_seconds": float(np.mean([one.audio_seconds for one in runs])),
                 "train_seconds": float(np.mean([one.train_seconds for one in runs])),
                 "scores": {measure: _mean(averages, measure) for measure in MEASURES},
@@ -47,20 +53,32 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
             compared = [{"of": of, "measure": m} | asdict(one) for (of, m), one in differences(pairs).items()]
             found.append({"first": first, "second": second, "seeds": seeds, "differences": compared})
     protocol = results[done[0].job].result["protocol"]
+    suite = load_suite(chain.scale.suite)
     return {
         "scale": chain.scale.name,
+        "size": chain.scale.size,
+        "encoder_parameters": _parameters(chain.scale.size),
+        "sizes_page": f"../{sizes.PAGE_NAME}" if chain.output.name == chain.scale.size else None,
+        "plan": {
+            "suite": suite.name,
+            "suite_hash": suite.hash,
+            "protocol": f"{protocol['name']} {protocol['version']}",
+            "manifest": chain.manifest.hash,
+            "steps": [chain.scale.start_steps, chain.scale.steps],
+        },
         "suite": chain.scale.suite if "/" not in chain.scale.suite else Path(chain.scale.suite).name,
         "protocol": {"name": protocol["name"], "version": protocol["version"]},
         "manifest": chain.manifest.hash,
         "rows": rows,
         "compared": found,
+        "gate": gate.read_gate(chain.output),
+        "start": start.read_choices(_folders(chain, done, "S"), chain.scale.start_steps),
+        "content": content.content(results, chain.scale.content_tasks),
         "equal": [asdict(one) | {"holds": one.holds} for one in equalities(done)],
         "growth": growth_table.growth_of(_headlines(results)),
         "efficiency": efficiency.efficiency(chain.output, done, results),
-        "answers": answered.read_answered(
-            [(one.job.seed, chain.output / one.job.folder_name) for one in done if one.job.row == answered.ROW],
-            chain.output,
-        ),
+        "answers": answered.read_answered(_folders(chain, done, answered.ROW), chain.output),
+        "examined": examined.read_examined(chain.scale, chain.output),
     }
 
 
@@ -81,11 +99,16 @@ def markdown(summary: dict[str, Any], *, picture: bool = False) -> str:
         picture: whether the picture of what scores cost lies beside the page.
     """
     protocol = summary["protocol"]
+    size = (
+        ""
+        if summary["encoder_parameters"] is None
+        else f" Encoder: {efficiency.millions(summary['encoder_parameters'])} parameters."
+    )
     lines = [
         f"# {summary['scale']}",
         "",
         f"Suite `{summary['suite']}`, protocol {protocol['name']} {protocol['version']}, "
-        f"training manifest `{summary['manifest'][:16]}`. Means over seeds; audio and time per seed.",
+        f"training manifest `{summary['manifest'][:16]}`. Means over seeds; audio and time per seed.{size}",
         "",
         "| row | MLP | kNN | steps | audio, h | training, min | seeds | results |",
         "|---|---:|---:|---:|---:|---:|---|---|",
@@ -93,32 +116,76 @@ def markdown(summary: dict[str, Any], *, picture: bool = False) -> str:
     for row in summary["rows"]:
         results = ", ".join(f"[{run['seed']}]({run['result']})" for run in row["runs"])
         lines.append(
-            f"| {row['row']} | {_score(row, 'mlp')} | {_score(row, 'knn')} | {row['steps']:,} | "
+            f"| {row['row']} | {_score(row, 'mlp')} | {_score(row, 'knn')} | {steps_in_words(row)} | "
             f"{row['audio_seconds'] / 3600:.2f} | {row['train_seconds'] / 60:.1f} | {len(row['runs'])} | {results} |"
         )
-    lines += ["", "| difference | of | MLP | kNN |", "|---|---|---:|---:|"]
+    if summary["sizes_page"] is not None:
+        lines += ["", f"Beside encoders of other sizes: [score against size]({summary['sizes_page']})."]
+    lines += ["", "## Differences", "", "95 % intervals over training seeds, speakers or source groups, clips.", ""]
+    lines += ["| difference | of | MLP | kNN |", "|---|---|---:|---:|"]
     for compared in summary["compared"]:
         cells = {(one["of"], one["measure"]): _interval(one) for one in compared["differences"]}
         for of in dict.fromkeys(of for of, _ in cells):
             values = [cells.get((of, measure), "–") for measure in MEASURES]
             lines.append(f"| {compared['second']} − {compared['first']} | {of} | {' | '.join(values)} |")
     if summary["equal"]:
-        lines += ["", "| equal | seed | steps | audio, s | within 1 % |", "|---|---|---:|---:|---|"]
+        lines += [
+            "",
+            "## Equal steps, equal audio",
+            "",
+            "| equal | seed | steps | audio, s | within 1 % |",
+            "|---|---|---:|---:|---|",
+        ]
     for one in summary["equal"]:
         steps = " / ".join(f"{value:,}" for value in one["steps"])
         audio = " / ".join(f"{value:,.0f}" for value in one["audio_seconds"])
         verdict = "yes" if one["holds"] else "NO"
         lines.append(f"| {one['first']}, {one['second']} | {one['seed']} | {steps} | {audio} | {verdict} |")
+    lines += gate.markdown(summary["gate"])
+    lines += start.markdown(summary["start"])
+    lines += content.markdown(summary["content"])
     lines += growth_table.markdown(summary["growth"])
     lines += efficiency.markdown(summary["efficiency"], picture=picture)
     lines += answered.markdown(summary["answers"])
-    lines += ["", "| row | seed | commit | command |", "|---|---|---|---|"]
+    lines += examined.markdown(summary["examined"])
+    lines += ["", "## Commands", "", "| row | seed | commit | command |", "|---|---|---|---|"]
     for row in summary["rows"]:
         lines += [
             f"| {row['row']} | {run['seed']} | {(run['commit'] or 'no checkout')[:18]} | `{run['command']}` |"
             for run in row["runs"]
         ]
     return "\n".join(lines) + "\n"
+
+
+def _folders(chain: Chain, done: Sequence[Done], row: str) -> list[tuple[int, Path]]:
+    return [(one.job.seed, chain.output / one.job.folder_name) for one in done if one.job.row == row]
+
+
+def _of_size(chain: Chain, runs: Sequence[Done], results: Mapping[Job, Opened]) -> dict[str, Any]:
+    """For the rows of the curve over sizes: headline with interval, and parameters that the row's run trained."""
+    if runs[0].job.row not in sizes.ROWS:
+        return {}
+    levels = {measure: level([results[one.job] for one in runs], measure) for measure in MEASURES}
+    return {
+        "levels": {
+            measure: None if one is None else dict(zip(("score", "low", "high"), one, strict=True))
+            for measure, one in levels.items()
+        },
+        "trained_parameters": efficiency.trained_parameters(chain.output, runs[0]) if runs[0].steps else 0,
+    }
+
+
+def _parameters(size: str | None) -> int | None:
+    """Parameters of an encoder of one of Whisper's sizes."""
+    if size is None:
+        return None
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in WhisperEncoder(WHISPER_SIZES[size]).parameters())
+
+
+def steps_in_words(row: Mapping[str, Any]) -> str:
+    """`6,000`; seeds of a row can differ where steps are counted with S's."""
+    return " / ".join(f"{steps:,}" for steps in row["steps"])
 
 
 def _headline(result: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from uniwhisper.training.learner import INSTRUCTIONS, Learner
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
 from uniwhisper.training.record import LossAverage, RunRecord, SilentRecord, plot_metrics
-from uniwhisper.training.run_folder import cost_facts, open_run_folder, write_start
+from uniwhisper.training.run_folder import cost_facts, kept_model, open_run_folder, write_start
 from uniwhisper.training.step import StepResult, held_out_loss, train_step
 
 
@@ -151,6 +151,12 @@ def _train(
                     model, held_out_batches(manifest, tokenizer, recipe.data, cache=cache), recipe, device
                 )
                 record.write({"step": progress.step, "held_out_loss_by_domain": held_out})
+                clock = time.monotonic()
+            if recipe.loop.keep_every_steps is not None and progress.step % recipe.loop.keep_every_steps == 0:
+                kept = whole_model(model)
+                if ranks.first:
+                    card = run_card(recipe, manifest, progress, start_of_run)
+                    learner.export(kept, kept_model(output, progress.step), recipe, card=card)
                 clock = time.monotonic()
             if progress.step % recipe.loop.checkpoint_every_steps == 0 or progress.step == recipe.steps:
                 save_checkpoint(output / "checkpoints", model, optimizer, progress, write=ranks.first)

@@ -17,6 +17,7 @@ WITHOUT_EFFECT_ON_RESULT = {
     "log_every_steps",
     "checkpoint_every_steps",
     "validate_every_steps",
+    "keep_every_steps",
     "workers",
     "parallel",
     "compiled",
@@ -121,6 +122,9 @@ class LoopConfig:
     """A multiple of `log_every_steps`: a resumed run then logs the very averages of an uninterrupted one."""
     validate_every_steps: int | None = None
     """Optimizer steps between losses on held-out clips; None: never."""
+    keep_every_steps: int | None = None
+    """Optimizer steps between models that are kept in `models/` of the run, for choosing among them; a multiple of
+    `log_every_steps`, so that the metrics say what each had heard. None: only the last is exported, as `model`."""
     max_nonfinite_steps: int = 5
     """Steps in a row with a non-finite loss or gradient (each skipped) that stop the run."""
     parallel: Literal["replicate", "shard"] = "replicate"
@@ -154,6 +158,13 @@ class LoopConfig:
             "loop.checkpoint_every_steps",
             f"a multiple of loop.log_every_steps ({self.log_every_steps})",
             self.checkpoint_every_steps,
+        )
+        kept = self.keep_every_steps
+        require(
+            kept is None or (kept >= 1 and kept % self.log_every_steps == 0),
+            "loop.keep_every_steps",
+            f"None or a multiple of loop.log_every_steps ({self.log_every_steps})",
+            kept,
         )
         for name in ("validate_every_steps", "workers"):
             value = getattr(self, name)

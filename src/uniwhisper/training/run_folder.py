@@ -72,6 +72,11 @@ def open_run_folder(
     return earlier
 
 
+def kept_model(output: Path, step: int) -> Path:
+    """Folder of the model that a run keeps of the first `step` optimizer steps (`loop.keep_every_steps`)."""
+    return output / "models" / f"step-{step:08d}"
+
+
 def cost_facts(model: nn.Module, device: torch.device) -> dict[str, Any]:
     """For `run.json`: `parameters`, how many of each part are trained and how many are not, and the device's name."""
     parameters = {}

@@ -22,7 +22,7 @@ from uniwhisper.evaluation.pooling import FRAME_POOLINGS
 from uniwhisper.evaluation.runner import Progress, check_folds, of_clips, task_result
 from uniwhisper.evaluation.scoring import score_task
 from uniwhisper.evaluation.suites import Suite
-from uniwhisper.evaluation.trained_on import checked_against
+from uniwhisper.evaluation.trained_on import checked_against, require_unheard, trained_on
 from uniwhisper.evaluation.vectors import ClipVectors, Vectors
 
 MEASURES = ("knn", "linear")
@@ -57,11 +57,13 @@ def examine_layers(
 
     Raises:
         EncoderError: the encoder gives no layers, or failed its check.
-        SuiteError: data is missing, no task can be examined, or too few clips could be embedded.
+        SuiteError: data is missing, no task can be examined, too few clips could be embedded,
+            or the model was trained on a task's recordings in other files.
     """
     start = perf_counter()
     layers = every_layer(judged)
     examined = subject(suite, measures)
+    require_unheard(examined.suite.tasks, trained_on(judged.source, model_folder))
     if check:
         check.require()
     found = [find_clips(task, Path(data)) for task in examined.suite.tasks]

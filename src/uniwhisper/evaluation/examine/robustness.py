@@ -28,7 +28,7 @@ from uniwhisper.evaluation.examine.subject import differences, head, subject
 from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
 from uniwhisper.evaluation.runner import Progress, check_folds, of_clips, task_result
 from uniwhisper.evaluation.suites import Suite, SuiteError
-from uniwhisper.evaluation.trained_on import checked_against
+from uniwhisper.evaluation.trained_on import checked_against, require_unheard, trained_on
 from uniwhisper.evaluation.vectors import ClipVectors, Skipped, Vectors
 
 MEASURES = ("knn",)
@@ -70,11 +70,13 @@ def examine_robustness(
 
     Raises:
         EncoderError: the encoder failed its check.
-        SuiteError: data is missing, no task can be examined, or too few clips could be embedded.
+        SuiteError: data is missing, no task can be examined, too few clips could be embedded,
+            or the model was trained on a task's recordings in other files.
     """
     assert len({condition.name for condition in conditions}) == len(conditions), "a condition twice"
     start = perf_counter()
     examined = subject(suite, measures)
+    require_unheard(examined.suite.tasks, trained_on(judged.source, model_folder))
     if check:
         check.require()
     found = [find_clips(task, Path(data)) for task in examined.suite.tasks]

@@ -1,0 +1,169 @@
+"""Where S is taken: one of the models that its run kept, chosen on speech that is held out of the training sets.
+
+The choice is the highest mean, over the development suite's speech tasks, of kNN and the linear probe; of equals the
+earliest. The held-out loss of S's own objective is written beside it and decides nothing: it rises as soon as the
+decoder knows its transcripts by heart, while the encoder's vectors still get better. Evaluation sets are never asked.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uniwhisper.core.errors import RecipeError
+from uniwhisper.data.manifest import Manifest
+from uniwhisper.evaluation.cache import VectorCache
+from uniwhisper.evaluation.clips import TaskClips, find_clips, present
+from uniwhisper.evaluation.encoders import open_encoder
+from uniwhisper.evaluation.pooling import FRAME_POOLINGS
+from uniwhisper.evaluation.runner import check_folds, of_clips
+from uniwhisper.evaluation.scoring import score_task
+from uniwhisper.evaluation.suites import Suite, SuiteError, load_suite
+from uniwhisper.evaluation.trained_on import require_unheard
+from uniwhisper.evaluation.vectors import Vectors
+from uniwhisper.reproduce.scale import Scale
+from uniwhisper.reproduce.state import STATE_NAME
+from uniwhisper.training.record import read_metrics
+from uniwhisper.training.run_folder import kept_model
+
+DOMAIN = "speech"
+MEASURES = ("knn", "linear")
+"""One without training and one with; both cheap."""
+POOLING = FRAME_POOLINGS[0]
+
+
+def require_development(scale: Scale, folder: Path | None, manifest: Manifest) -> None:
+    """Check that the development suite asks about what training holds out, and that its data is there.
+
+    Args:
+        folder: holds the suite's tasks.
+
+    Raises:
+        RecipeError: no folder; or other folds than those held out.
+        SuiteError: data is missing, or is trained on in other files.
+    """
+    suite = load_suite(scale.development)
+    if folder is None:
+        raise RecipeError(
+            "the training sets are not in a folder here",
+            expected=f"the folder with the tasks of suite {suite.name}, which chooses S and is asked by the gate",
+            got="none",
+            fix="--development DIR",
+        )
+    folds = scale.data.holdout_folds
+    for task in suite.tasks:
+        got = (task.folds.by, len(task.folds.names), task.folds.scored)
+        if got != ("content", folds, ("0",)):
+            raise RecipeError(
+                f"task {task.name} of suite {suite.name} scores what is trained on",
+                expected=f"content fold 0 of {folds}, which training holds out",
+                got=f"fold {', '.join(task.folds.scored)} of {len(task.folds.names)} by {task.folds.by}",
+                fix="use a development suite cut like the shipped one, dev",
+            )
+    require_unheard(suite.tasks, manifest.corpora)
+    for task in suite.tasks:
+        if (found := present(task, folder)).startswith("missing"):
+            raise SuiteError(
+                f"task {task.name} of suite {suite.name} {found}",
+                expected=f"WebDataset tars in {folder / task.folder}",
+                got="none",
+                fix=f"{task.download or 'unpack it there'}, then prepare again; or --development DIR",
+            )
+        find_clips(task, folder)
+
+
+def choose_start(
+    run: Path, steps: Sequence[int], suite: Suite, data: Path, *, cache: VectorCache, device: torch.device
+) -> dict[str, Any]:
+    """The step at which S is taken, and all that was looked at, as a JSON object.
+
+    Args:
+        run: S's run folder, with a model kept at each of `steps`.
+        suite, data: the development suite and the folder of its tasks.
+
+    Raises:
+        SuiteError: data is missing.
+        RecipeError: the suite has no speech task of clips.
+    """
+    tasks = [task for task in suite.tasks if task.domain == DOMAIN and task.kind == "clip"]
+    if not tasks:
+        raise RecipeError(
+            f"suite {suite.name} cannot choose S", expected="a task of clips in the domain speech", got="none",
+            fix="use another development suite",
+        )  # fmt: skip
+    found = [find_clips(task, data) for task in tasks]
+    losses = {
+        line["step"]: line["held_out_loss_by_domain"].get(DOMAIN)
+        for line in read_metrics(run)
+        if "held_out_loss_by_domain" in line
+    }
+    candidates = []
+    for step in steps:
+        scores = {each.task.name: _scores(kept_model(run, step), each, cache, device) for each in found}
+        mean = float(np.mean([score for by_measure in scores.values() for score in by_measure.values()]))
+        candidates.append({"step": step, "mean": mean, "scores": scores, "held_out_loss": losses.get(step)})
+    return {
+        "step": max(candidates, key=lambda one: (one["mean"], -one["step"]))["step"],
+        "suite": {"name": suite.name, "hash": suite.hash},
+        "data": {each.task.name: each.hash for each in found},
+        "measures": list(MEASURES),
+        "candidates": candidates,
+    }
+
+
+def _scores(model: Path, found: TaskClips, cache: VectorCache, device: torch.device) -> dict[str, float]:
+    vectors = Vectors(open_encoder(str(model), device=device.type).encoder, cache)
+    pooled = vectors.of(found)
+    check_folds(found, pooled)
+    scores = score_task(
+        vectors={POOLING: pooled.vectors[POOLING]}, **of_clips(found, pooled), measures=MEASURES, seed=0, device=device
+    )
+    return {measure: scores.scores[POOLING][measure]["score"] for measure in MEASURES}
+
+
+def read_choices(folders: Sequence[tuple[int, Path]], steps: int) -> list[dict[str, Any]]:
+    """What `choose_start` gave for each seed, with its `seed` and the `steps` of the whole run.
+
+    Args:
+        folders: (seed, folder of S).
+        steps: of S's run.
+    """
+    written = [(seed, folder / STATE_NAME) for seed, folder in folders]
+    states = [(seed, json.loads(path.read_text(encoding="utf-8"))) for seed, path in written if path.is_file()]
+    return [{"seed": seed, "steps": steps} | state["chosen"]["choice"] for seed, state in states if "chosen" in state]
+
+
+def markdown(choices: Sequence[dict[str, Any]]) -> list[str]:
+    """The curve of each seed, line by line; nothing where S was not trained.
+
+    Args:
+        choices: of `read_choices`.
+    """
+    if not choices:
+        return []
+    suite, run = choices[0]["suite"]["name"], choices[0]["steps"]
+    lines = [
+        "",
+        "## Where S is taken",
+        "",
+        f"S's run takes {run:,} steps and keeps {len(choices[0]['candidates'])} models. S is the one with the highest "
+        f"mean of kNN and linear probe over the speech tasks of suite `{suite}`, held out of the training sets; the "
+        "evaluation sets are not asked. The loss is that of S's own objective on held-out speech, in nats a token, and "
+        "decides nothing. Whatever starts from S starts from that model; rows that count their steps with S's count "
+        "the steps after which it was taken.",
+        "",
+        "| seed | step | mean | kNN | linear | held-out loss | |",
+        "|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for choice in choices:
+        for one in choice["candidates"]:
+            knn, linear = (np.mean([scores[measure] for scores in one["scores"].values()]) for measure in MEASURES)
+            loss = "–" if one["held_out_loss"] is None else f"{one['held_out_loss']:.3f}"
+            lines.append(
+                f"| {choice['seed']} | {one['step']:,} | {one['mean']:.3f} | {knn:.3f} | {linear:.3f} | {loss} | "
+                f"{'**S**' if one['step'] == choice['step'] else ''} |"
+            )
+    return lines

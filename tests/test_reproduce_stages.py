@@ -1,0 +1,141 @@
+"""The chain from S's choice to the page, trained and judged for real at a size that takes no time."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixtures)
+from uniwhisper.core.errors import OutputError, RecipeError
+from uniwhisper.evaluation import selection
+from uniwhisper.evaluation.encoders import open_encoder
+from uniwhisper.evaluation.runner import evaluate
+from uniwhisper.evaluation.suites import SuiteError, load_suite
+from uniwhisper.model.config import WHISPER_SIZES
+from uniwhisper.model.weights import load_encoder
+from uniwhisper.reproduce import start
+from uniwhisper.reproduce.chain import Chain
+from uniwhisper.reproduce.start import require_development
+from uniwhisper.reproduce.table import summarise, write
+
+ROWS = ["S", "U", "log-mel"]
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Probes of a few steps: these tests ask where numbers go, not how good they are."""
+    monkeypatch.setattr(selection, "LEAST_STEPS", 8)
+    monkeypatch.setattr(selection, "DOUBLINGS", 0)
+
+
+def gated(data: Path, lm: Path, output: Path, **scale) -> Chain:  # noqa: F811
+    chain = small_chain(data, lm, output)
+    changes = {"gate_steps": 1, "steps": 2, "conditions": ("decoded",), "asked_clips": 2} | scale
+    return replace(chain, scale=replace(chain.scale, **changes))
+
+
+def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypatch):  # noqa: F811
+    chain = gated(data, lm, tmp_path / "out")
+    said = []
+    # The later model is made the worse one, as a run that learnt its training speech by heart would have it.
+    real = start._scores
+    worse = {"knn": 0.0, "linear": 0.0}
+    judged_for_real = {}
+
+    def scores(model, found, *rest):
+        judged_for_real[model.name, found.task.name] = real(model, found, *rest)
+        return judged_for_real[model.name, found.task.name] if model.name.endswith("03") else worse
+
+    monkeypatch.setattr(start, "_scores", scores)
+    done = chain.run(ROWS, [0], said.append)
+    steps = {one.job.row: one.steps for one in done}
+    assert steps == {"S": 3, "U": 2, "log-mel": 0}
+    taken = tmp_path / "out" / "S-seed0" / "run" / "models" / "step-00000003"
+    started = json.loads((tmp_path / "out" / "U-seed0" / "run" / "run.json").read_text())["recipe"]["model"]["start"]
+    assert Path(started) == taken
+    assert load_encoder(taken).identity != load_encoder(taken.with_name("step-00000006")).identity
+
+    # What chose S is what the judge itself says of that model on the development suite's speech.
+    development = load_suite(chain.scale.development)
+    assert {name for _, name in judged_for_real} == {"made_speech"}
+    whole = evaluate(open_encoder(str(taken), device="cpu"), development, chain.development, cache=None)
+    (speech,) = [task for task in whole.result["tasks"] if task["name"] == "made_speech"]
+    for measure, score in judged_for_real["step-00000003", "made_speech"].items():
+        assert score == pytest.approx(speech["scores"]["mean"][measure]["score"])
+
+    gate = json.loads((tmp_path / "out" / "gate.json").read_text())
+    assert gate["passed"] and gate["steps"] == 1 and not gate["went_on"]
+    for side, row in (("frozen", "U"), ("trained", "LM-pretrained-trained")):
+        result = json.loads((tmp_path / "out" / gate["results"][row]).read_text())
+        assert result["suite"]["name"] == "smoke-development"
+        for measure, one in gate["measures"].items():
+            assert one[side] == result["averages"]["headline"]["mean"][measure]["score"]
+    assert said.index("U-seed0: training 2 steps") > max(n for n, line in enumerate(said) if line.startswith("gate:"))
+
+    summary = summarise(chain, done)
+    page = write(chain, summary).read_text()
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert {"The gate before the long runs", "Where S is taken", "Content tasks", "Layers", "Robustness"} <= set(
+        headings
+    )
+    (line,) = [line for line in page.splitlines() if line.endswith("| **S** |")]
+    assert line.startswith("| 0 | 3 | ")
+    for linked in re.findall(r"\]\(([^)]+)\)", page):
+        assert (tmp_path / "out" / linked).is_file(), linked
+    # A second start finds everything done.
+    again = []
+    assert chain.run(ROWS, [0], again.append) == done and again == []
+    assert chain.run(["log-mel"], [0], again.append) == done and again == [], "no row is lost from the table"
+    chain.run(["S-long"], [0], again.append, judge=False)
+    assert "S-long-seed0: training 5 steps" in again, "as many as S and U"
+
+
+def test_the_gate_stops_the_chain_unless_told_otherwise(data, lm, tmp_path):  # noqa: F811
+    chain = gated(data, lm, tmp_path / "out", gate_within=-2.0, start_candidates=1)
+    with pytest.raises(RecipeError, match="gate") as refused:
+        chain.run(["U"], [0], lambda _: None, judge=False)
+    assert "frozen 0." in refused.value.got and "--despite-gate" in refused.value.fix
+    written = json.loads((tmp_path / "out" / "gate.json").read_text())
+    assert not written["passed"] and not written["went_on"]
+    assert not (tmp_path / "out" / "U-seed0").exists()
+    chain.run(["S"], [0], lambda _: None, judge=False)  # nothing long in it
+
+    said = []
+    replace(chain, despite_gate=True).run(["U"], [0], said.append, judge=False)
+    assert (tmp_path / "out" / "U-seed0" / "run" / "model").is_dir()
+    assert json.loads((tmp_path / "out" / "gate.json").read_text())["went_on"]
+    assert not any("gate: U-seed0: training" in line for line in said), "its runs were there"
+    assert any("NOT passed; the chain went on" in line for line in said)
+
+
+def test_a_row_of_one_size_is_never_taken_for_anothers(data, lm, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(WHISPER_SIZES, "dash", replace(WHISPER_SIZES["dot"], layers=1))
+    chain = gated(data, lm, tmp_path / "out", start_candidates=1)
+    larger = replace(chain, scale=replace(chain.scale, size="dash"))
+    chain.run(["S", "random", "log-mel"], [0], lambda _: None, judge=False)
+    for row in ("S", "random", "log-mel"):
+        with pytest.raises(OutputError, match="another plan"):
+            larger.run([row], [0], lambda _: None, judge=False)
+
+
+def test_a_development_suite_that_was_trained_on_is_refused(data, lm, tmp_path):  # noqa: F811
+    chain = small_chain(data, lm, tmp_path / "out")
+    require_development(chain.scale, chain.development, chain.manifest)
+    for folds in (None, 5):
+        with pytest.raises(RecipeError, match="trained on"):
+            changed = replace(chain.scale, data=replace(chain.scale.data, holdout_folds=folds))
+            require_development(changed, chain.development, chain.manifest)
+    with pytest.raises(RecipeError, match="training sets are not in a folder"):
+        require_development(chain.scale, None, chain.manifest)
+    with pytest.raises(SuiteError, match="made_speech of suite smoke-development missing") as missing:
+        require_development(chain.scale, data / "evaluation", chain.manifest)
+    assert "--development" in missing.value.fix
+    suite = json.loads(Path(chain.scale.development).read_text())
+    suite["tasks"][0]["recordings_also_in"] = ["made_music"]
+    (tmp_path / "heard.json").write_text(json.dumps(suite))
+    heard = replace(chain, scale=replace(chain.scale, development=str(tmp_path / "heard.json")))
+    with pytest.raises(SuiteError, match="recordings were trained on"):
+        heard.run(["S"], [0], lambda _: None, judge=False)
+    assert not (tmp_path / "out").exists()
