@@ -53,6 +53,11 @@ def reproduce(
     despite_gate: Annotated[
         bool, typer.Option("--despite-gate", help="Go on to the long runs though the gate is not passed.")
     ] = False,
+    at_once: Annotated[
+        int,
+        typer.Option("--at-once", metavar="N", min=1, help="Rows run at once, each a process, spread over the GPUs."),
+    ] = 1,
+    alone: Annotated[bool, typer.Option("--alone", hidden=True, help="Run these rows and make no table.")] = False,
     lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODEL", help="paper: the Whisper that S is, e.g. a hub id.")
@@ -87,6 +92,19 @@ def reproduce(
         else:
             print_plan(described)
         return
+    if alone:
+        chain.run(names, numbers, note, alone=True)
+        return
+    if at_once > 1:
+        from uniwhisper.reproduce.at_once import run_at_once
+
+        arguments = ["reproduce", scale, "--device", device, "--cache", str(chain.cache)]
+        arguments += ["--data", str(data), "--evaluation", str(evaluation), "--lm", lm]
+        for option, value in {"-o": output, "--suite": suite, "--size": size, "--start": start}.items():
+            arguments += [] if value is None else [option, str(value)]
+        arguments += [] if development is None else ["--development", str(development)]
+        arguments += ["--despite-gate"] if despite_gate else []
+        run_at_once(chain, names, numbers, arguments, at_once=at_once, say=note)
     from uniwhisper.cli.reproduce_tables import print_summary
     from uniwhisper.reproduce import sizes
     from uniwhisper.reproduce.scale import SIZES

@@ -55,7 +55,13 @@ class Chain:
         return Learners(self.manifest, self.scale.language_model)
 
     def run(
-        self, rows: Sequence[str], seeds: Sequence[int], say: Callable[[str], None], *, judge: bool = True
+        self,
+        rows: Sequence[str],
+        seeds: Sequence[int],
+        say: Callable[[str], None],
+        *,
+        judge: bool = True,
+        alone: bool = False,
     ) -> list[Done]:
         """Run what is not yet done of these rows and what they need; gives all that is judged in the folder.
 
@@ -63,6 +69,7 @@ class Chain:
 
         Args:
             judge: False: train only, which gives nothing to compare.
+            alone: True: leave out rows that were judged there before.
 
         Raises:
             RecipeError: an unknown row; the gate is not passed; the development suite is not what is held out.
@@ -73,14 +80,23 @@ class Chain:
         done = []
         passed = False
         asked = plan(self.scale, rows, seeds)
-        for job in [*asked, *(one for one in self._judged_before() if judge and one not in asked)]:
+        before = [] if alone or not judge else self._judged_before()
+        for job in [*asked, *(one for one in before if one not in asked)]:
             if ROWS[job.row].long and not passed and self.progress_of(job) not in ("trained", "judged"):
-                gate.pass_or_refuse(self, seeds[0], lambda seed: self._made(Job("S", seed), made, say), say)
+                self.ask_gate(seeds, say)
                 passed = True
             one = self._made(job, made, say)
             if judge:
                 done.append(stages.finish(self, job, one, say))
         return sorted(done, key=lambda one: (list(ROWS).index(one.job.row), one.job.seed))
+
+    def ask_gate(self, seeds: Sequence[int], say: Callable[[str], None]) -> None:
+        """Run the gate, unless that is done.
+
+        Raises:
+            RecipeError: it is not passed, and the chain was not told to go on.
+        """
+        gate.pass_or_refuse(self, seeds[0], lambda seed: self._made(Job("S", seed), {}, say), say)
 
     def progress_of(self, job: Job) -> str:
         """How far a job has come, by its folder alone: `judged`, `trained`, steps of a run, or nothing."""
