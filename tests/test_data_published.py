@@ -297,7 +297,7 @@ def test_a_folder_without_the_corpus_says_what_was_expected(tmp_path, name, text
     assert caught.value.fix
     with pytest.raises(ManifestError, match="no corpus at"):
         prepare_named(name, tmp_path / "nowhere", tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_corpus_with_a_bad_clip_and_one_of_an_unknown_label(tmp_path):

@@ -177,7 +177,7 @@ def test_training_holds_out_by_default_what_dev_scores():
         ({"folds": {"by": "content", "count": 20, "scored": ["20"]}}, "scored ones among them"),
         ({"folds": {"by": "group", "count": 2}}, "lacks 'of'"),
         ({"folds": {"by": "group", "of": {}, "count": 2}}, "by field or by pattern"),
-        ({"label": {"field": "label", "classes": "nowhere"}}, "classes cannot be 'nowhere'"),
+        ({"label": {"field": "label", "classes": "nowhere"}}, "does not lie beside the suite"),
         ({"kind": "multilabel", "metric": "mAP"}, "come with a separator"),
         ({"variant_of": "other"}, "variant_of names no other task"),
         ({"audio": {"as": "reversed"}}, "as cannot be 'reversed'"),

@@ -220,7 +220,7 @@ def test_a_dry_run_of_the_paper_reads_local_folders_of_those_layouts(data, lm, t
     chain, *_ = open_chain(
         "paper", tmp_path / "out", None, None, data=data.parent / "prepared", evaluation=data / "evaluation",
         language_model="Qwen/Qwen3-0.6B", start=str(tmp_path / "whisper-large-v3"), cache=None, suite=None,
-        device="cpu", say=lambda _: None,
+        size=None, development=None, despite_gate=False, device="cpu", say=lambda _: None,
     )  # fmt: skip
     assert chain.command.startswith("uniwhisper reproduce paper --start whisper-large-v3 --lm Qwen/Qwen3-0.6B --data ")
     assert str(tmp_path) not in chain.command

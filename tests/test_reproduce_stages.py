@@ -9,7 +9,7 @@ import pytest
 
 from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixtures)
 from uniwhisper.core.errors import OutputError, RecipeError
-from uniwhisper.evaluation import selection
+from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.encoders import open_encoder
 from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import SuiteError, load_suite
@@ -27,7 +27,7 @@ ROWS = ["S", "U", "log-mel"]
 def hasty(monkeypatch):
     """Probes of a few steps: these tests ask where numbers go, not how good they are."""
     monkeypatch.setattr(selection, "LEAST_STEPS", 8)
-    monkeypatch.setattr(selection, "DOUBLINGS", 0)
+    monkeypatch.setattr(ladder, "DOUBLINGS", 0)
 
 
 def gated(data: Path, lm: Path, output: Path, **scale) -> Chain:  # noqa: F811
