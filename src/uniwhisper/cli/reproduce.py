@@ -100,10 +100,9 @@ def reproduce(
 
         arguments = ["reproduce", scale, "--device", device, "--cache", str(chain.cache)]
         arguments += ["--data", str(data), "--evaluation", str(evaluation), "--lm", lm]
-        for option, value in {"-o": output, "--suite": suite, "--size": size, "--start": start}.items():
+        given = {"-o": output, "--suite": suite, "--size": size, "--start": start, "--development": development}
+        for option, value in given.items():
             arguments += [] if value is None else [option, str(value)]
-        arguments += [] if development is None else ["--development", str(development)]
-        arguments += ["--despite-gate"] if despite_gate else []
         run_at_once(chain, names, numbers, arguments, at_once=at_once, say=note)
     from uniwhisper.cli.reproduce_tables import print_summary
     from uniwhisper.reproduce import sizes

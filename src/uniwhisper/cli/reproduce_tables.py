@@ -131,37 +131,32 @@ def _print_cost(console: "Console", rows: list[dict[str, Any]]) -> None:
 
 
 def _print_answers(console: "Console", answered: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from uniwhisper.reproduce.answered import rows
 
     if not answered:
         return
-    columns, body = rows(answered)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="what U answers about held-out clips; ↓ lower is better")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < 2 else "right")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
+    _print_body(console, "what U answers about held-out clips; ↓ lower is better", *rows(answered))
 
 
 def _print_sizes(console: "Console", curve: dict[str, Any]) -> None:
+    from uniwhisper.reproduce.sizes import rows
+
+    _print_body(console, "score against size", *rows(curve))
+    for one in curve["left_out"]:
+        print(f"left out: {one['size']}, {one['reason']}")
+
+
+def _print_body(console: "Console", title: str, columns: list[str], body: list[list[str]]) -> None:
+    """Rows of words; the first two columns name them, the others are figures."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from uniwhisper.reproduce.sizes import rows
-
-    columns, body = rows(curve)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="score against size")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < 2 else "right")
     for row in body:
         table.add_row(*row)
     console.print(table)
-    for one in curve["left_out"]:
-        print(f"left out: {one['size']}, {one['reason']}")
 
 
 def print_plan(described: dict[str, Any]) -> None:

@@ -74,8 +74,7 @@ def _nearest(similarity_QN: torch.Tensor, k: int) -> torch.Tensor:
 def _largest(similarity_QN: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Values and indices of the k largest per row; among equals any.
 
-    The k largest lie in the k buckets of clips with the largest maxima. Looking only there is a third of the work that
-    `topk` makes of a row of tens of thousands.
+    The k largest lie in the k buckets of clips with the largest maxima, so `topk` need not look at the whole row.
     """
     clips = similarity_QN.shape[1]
     whole = clips // _BUCKET_CLIPS * _BUCKET_CLIPS

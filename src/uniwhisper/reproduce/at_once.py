@@ -35,15 +35,15 @@ def run_at_once(
         OutputError: rows failed, named with their logs.
     """
     asked = [job for job in plan(chain.scale, rows, seeds) if chain.progress_of(job) != "judged"]
-    long = [job for job in asked if ROWS[job.row].long]
     if any(steps_of(ROWS[job.row], chain.scale) for job in asked):
         say("decoding the audio once for all rows")
         decode(chain.manifest, chain.cache)
-    for jobs in ([job for job in asked if job not in long], long):
-        if jobs and jobs is long:
+    gpus = visible_gpus()
+    for long in (False, True):
+        errands = [_errand(chain, job, arguments) for job in asked if ROWS[job.row].long == long]
+        if long and errands:
             chain.ask_gate(seeds, say)
-        errands = [_errand(chain, job, arguments) for job in jobs]
-        run_errands(errands, chain.output / LOGS_NAME, at_once=at_once, devices=visible_gpus(), say=say)
+        run_errands(errands, chain.output / LOGS_NAME, at_once=at_once, devices=gpus, say=say)
 
 
 def visible_gpus() -> list[str]:

@@ -69,7 +69,7 @@ class Chain:
 
         Args:
             judge: False: train only, which gives nothing to compare.
-            alone: True: leave out rows that were judged there before.
+            alone: True: leave out rows that were judged there before, and the gate, which the caller has asked.
 
         Raises:
             RecipeError: an unknown row; the gate is not passed; the development suite is not what is held out.
@@ -82,7 +82,7 @@ class Chain:
         asked = plan(self.scale, rows, seeds)
         before = [] if alone or not judge else self._judged_before()
         for job in [*asked, *(one for one in before if one not in asked)]:
-            if ROWS[job.row].long and not passed and self.progress_of(job) not in ("trained", "judged"):
+            if ROWS[job.row].long and not (passed or alone) and self.progress_of(job) not in ("trained", "judged"):
                 self.ask_gate(seeds, say)
                 passed = True
             one = self._made(job, made, say)

@@ -1,6 +1,6 @@
 """Several rows at once: each in a process of its own, as soon as what it starts from is done.
 
-A process is the command for that row alone, so it leaves what a chain leaves that runs row by row. Rows that others
+A process runs its row alone, so it leaves what a chain leaves that runs row by row. Rows that others
 wait for go first, then those of more steps.
 """
 
