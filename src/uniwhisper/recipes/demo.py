@@ -1,7 +1,7 @@
 """`demo`: a minute of training on synthetic sounds, on a CPU, from the packaged model.
 
-The encoder learns more slowly than in pretraining, to be bent towards new labels rather than started over; the adapter
-learns faster, since the language model has never been asked for these labels.
+The encoder learns ten times more slowly than in pretraining: 90 small steps at half of its rate made vectors worse on
+one of two processors. The adapter learns faster, since the language model has never been asked for these labels.
 """
 
 from uniwhisper.data.config import NO_AUGMENTATION, DataConfig
@@ -23,7 +23,7 @@ def demo() -> Recipe:
             # The formulas vary every sound already, and a crop could take away one of three beeps.
             augment=NO_AUGMENTATION,
         ),
-        optimizer=OptimizerConfig(encoder_learning_rate=5e-4, adapter_learning_rate=3e-3, warmup_steps=15),
+        optimizer=OptimizerConfig(encoder_learning_rate=1e-4, adapter_learning_rate=3e-3, warmup_steps=15),
         loop=LoopConfig(
             precision="float32",
             loss_normalisation="example",
