@@ -128,6 +128,8 @@ _ROWS = (
 )
 
 _WITH_OWN_DECODER = ("whisper", "whisper instructions")
+_WITHOUT_AUDIO_TOKENS = (*_WITH_OWN_DECODER, "multi-head", "contrastive")
+"""Nothing reads an audio token there, so no question can be asked of one that is the mean."""
 ROWS = {row.name: row for row in _ROWS}
 SMOKE_ROWS = ("S", "U", "log-mel", "random")
 
@@ -220,6 +222,8 @@ def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig
         data = replace(data, questions_per_clip=len(OWN_TASKS))
     if row.objective == "contrastive":
         data = replace(data, questions_per_clip=1)
+    if row.objective in _WITHOUT_AUDIO_TOKENS:
+        data = replace(data, mean_share=0.0)
     if tasks is not None:
         data = replace(data, tasks=tuple(tasks))
     return data

@@ -1,13 +1,15 @@
 """Several rows at once: each in a process of its own, as soon as what it starts from is done.
 
 A process runs its row alone, so it leaves what a chain leaves that runs row by row. Rows that others
-wait for go first, then those of more steps.
+wait for go first, then those of more steps. Each has its share of the cores, else every one would start loader
+processes for all of them.
 """
 
 import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -60,7 +62,9 @@ def run_errands(
             ready.sort(key=lambda name: (name not in followed, -by_name[name].steps))
             for slot in [slot for slot in range(at_once) if slot not in running][: len(ready)]:
                 name = ready.pop(0)
-                running[slot] = (name, _begun(by_name[name], logs, devices[slot % len(devices)] if devices else None))
+                process = _begun(by_name[name], logs, devices[slot % len(devices)] if devices else None)
+                running[slot] = (name, process)
+                _hold_to(process, slot, at_once)
                 say(f"{name}: begun")
             if not running:
                 break
@@ -94,6 +98,15 @@ def _begun(errand: Errand, logs: Path, device: str | None) -> "subprocess.Popen[
         return subprocess.Popen(
             errand.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
         )
+
+
+def _hold_to(process: "subprocess.Popen[bytes]", slot: int, at_once: int) -> None:
+    """Give a process that was just begun every `at_once`-th core; where there are fewer, or no such call: all."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    with suppress(ProcessLookupError):  # it has ended already
+        os.sched_setaffinity(process.pid, cores[slot::at_once] if len(cores) >= at_once else cores)
 
 
 def _end(processes: Iterable["subprocess.Popen[bytes]"]) -> None:
