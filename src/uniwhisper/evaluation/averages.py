@@ -53,15 +53,15 @@ def place_of(task: dict[str, Any], pooling: str, measure: str) -> tuple[str, str
     return None
 
 
-def weights_of(tasks: Sequence[dict[str, Any]], domains: Sequence[str]) -> list[float]:
-    """Weight of each task in the mean of the domains' means."""
-    inside = [domain for domain in domains if any(task["domain"] == domain for task in tasks)]
+def weights_of(tasks: Sequence[dict[str, Any]]) -> list[float]:
+    """Weight of each task in the mean of the domains' means; they sum to one."""
+    inside = {task["domain"] for task in tasks}
     return [1 / (len(inside) * sum(other["domain"] == task["domain"] for other in tasks)) for task in tasks]
 
 
 def _average(suite: Suite, parts: list[tuple[ScoredTask, str, str]]) -> dict[str, Any]:
     scores = np.array([task.result["scores"][pooling][measure]["score"] for task, pooling, measure in parts])
-    weights = np.array(weights_of([task.result for task, _, _ in parts], suite.domains))
+    weights = np.array(weights_of([task.result for task, _, _ in parts]))
     clips = np.array([task.result["clips"]["scored"] for task, _, _ in parts])
     draws = [task.draws.get(pooling, {}).get(measure) for task, pooling, measure in parts]
     low, high = None, None

@@ -148,7 +148,6 @@ def _averages(
     first: Opened, second: Opened, poolings: list[str], draws: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
 ) -> dict[tuple[str, str, str], Difference]:
     found = {}
-    domains = list(dict.fromkeys(task["domain"] for task in first.result["tasks"]))
     by_name = {task["name"]: task for task in first.result["tasks"]}
     for side in ("headline", "in_domain"):
         for pooling in poolings:
@@ -158,7 +157,7 @@ def _averages(
                 places = [(task["name"], *(place_of(task, pooling, measure) or ("", ""))) for task in tasks]
                 if other is None or other["tasks"] != average["tasks"] or not all(place in draws for place in places):
                     continue
-                weights = np.array(weights_of(tasks, domains))
+                weights = np.array(weights_of(tasks))
                 sides = (weights @ np.stack([draws[place][side_] for place in places]) for side_ in (0, 1))
                 found[side, pooling, measure] = bootstrap.difference(other["score"] - average["score"], *sides)
     return found

@@ -60,7 +60,7 @@ def _differences(
         for name, tasks in of_measure.items():
             observed, draws = [], []
             for (first, second), (poolings, drawn) in zip(pairs, paired, strict=True):
-                weights = weights_of([_task(first, task) for task in tasks], [_task(first, t)["domain"] for t in tasks])
+                weights = weights_of([_task(first, task) for task in tasks])
                 places = [(task, *_place(first, task, poolings[0], measure)) for task in tasks]
                 scores = [[_task(side, t)["scores"][p][m]["score"] for t, p, m in places] for side in (first, second)]
                 observed.append(float(np.dot(weights, np.subtract(scores[1], scores[0]))))
@@ -86,7 +86,7 @@ def level(runs: Sequence[Opened], measure: str) -> tuple[float, float, float] | 
         if average is None:
             return None
         tasks = average["tasks"]
-        weights = weights_of([_task(run, task) for task in tasks], [_task(run, task)["domain"] for task in tasks])
+        weights = weights_of([_task(run, task) for task in tasks])
         _, drawn = paired_draws(run, run)
         draws.append(weights @ np.stack([drawn[task, *_place(run, task, pooling, measure)][0] for task in tasks]))
         observed.append(average["score"])

@@ -96,7 +96,7 @@ def examine_layers(
         "averages": averages(examined.suite, scored, layers.names),
         "differences": {
             "against": layers.names[-1],
-            "mean": differences(examined.suite, scored, layers.names[-1], measures),
+            "mean": differences(scored, layers.names[-1], measures),
         },
         "tasks": [checked_against(task.result, about["model"]["trained_on"]) for task in scored],
         "seconds": round(perf_counter() - start, 1),

@@ -115,7 +115,7 @@ def examine_robustness(
             for condition in conditions
         ],
         "averages": averages(examined.suite, scored, names),
-        "differences": {"against": CLEAN, "mean": differences(examined.suite, scored, CLEAN, measures)},
+        "differences": {"against": CLEAN, "mean": differences(scored, CLEAN, measures)},
         "tasks": [checked_against(task.result, about["model"]["trained_on"]) for task in scored],
         "seconds": round(perf_counter() - start, 1),
     }

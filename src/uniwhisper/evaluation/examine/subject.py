@@ -109,9 +109,7 @@ def head(
     }
 
 
-def differences(
-    suite: Suite, scored: Sequence[ScoredTask], against: str, measures: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+def differences(scored: Sequence[ScoredTask], against: str, measures: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Mean of domains of every column minus that of the column `against`, paired, over the tasks of the headline.
 
     A column is what scores stand under: a layer, a condition. Per column and measure `value`, `low`, `high`, `p`; no
@@ -122,7 +120,7 @@ def differences(
     found: dict[str, dict[str, Any]] = {}
     for measure in measures:
         inside = [task for task in tasks if place_of(task.result, against, measure)]
-        weights = np.array(weights_of([task.result for task in inside], suite.domains))
+        weights = np.array(weights_of([task.result for task in inside]))
         for column in columns if inside else ():
             if any(place_of(task.result, column, measure) is None for task in inside):
                 continue
