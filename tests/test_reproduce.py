@@ -169,6 +169,10 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
             made = recipe_of(row, scale, 1, "somewhere" if row.after else None)
             assert (made.model.start is None) == (row.after is None)
             assert set(made.data.domain_weights) == {"speech"} or not row.speech_only
+            reads_audio_tokens = row.objective in (
+                "instructions", "random frozen", "pretrained trained", "random trained",
+            )  # fmt: skip
+            assert made.data.mean_share == (scale.data.mean_share if reads_audio_tokens else 0)
     assert set(SMOKE_ROWS) <= set(ROWS)
 
 

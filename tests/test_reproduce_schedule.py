@@ -78,3 +78,17 @@ def test_an_interrupt_leaves_no_process(tmp_path):
     for file in files:
         with pytest.raises(ProcessLookupError):
             os.kill(int(file.read_text()), 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no process to cores")
+def test_each_process_has_its_share_of_the_cores(tmp_path):
+    code = "import os, sys, time; time.sleep(1); open(sys.argv[1], 'w').write(str(sorted(os.sched_getaffinity(0))))"
+    errands = [Errand(name, None, 1, (sys.executable, "-c", code, str(tmp_path / name))) for name in "ab"]
+    run_errands(errands, tmp_path / "logs", at_once=2, devices=[], say=print)
+    ours = os.sched_getaffinity(0)
+    first, second = (set(json.loads((tmp_path / name).read_text())) for name in "ab")
+    if len(ours) < 2:
+        assert first == second == ours, "nothing to share"
+    else:
+        assert first | second == ours and not first & second
+        assert abs(len(first) - len(second)) <= 1
