@@ -9,6 +9,7 @@ from rich.console import Console
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.provenance import without_place
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest
+from uniwhisper.data.prepare import prepare
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce.chain import Chain, plan
@@ -69,8 +70,6 @@ def open_chain(
         prepared = output / "prepared"
         if not (prepared / MANIFEST_NAME).is_file():
             say("preparing the synthetic corpora")
-            from uniwhisper.data.prepare import prepare  # brings pyarrow, which nothing else here needs
-
             prepare(made.parent / "training", prepared)
         data, scale = prepared, smoke(made)
     elif name == "miniature":

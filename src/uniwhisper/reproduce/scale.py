@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uniwhisper.data.config import NO_AUGMENTATION, AugmentConfig, DataConfig
+from uniwhisper.data.config import NO_AUGMENTATION, DataConfig
 from uniwhisper.model.weights import packaged_default
+from uniwhisper.recipes.mini import mini
 from uniwhisper.reproduce.smoke_data import DEVELOPMENT_NAME, SMOKE_FOLDS
 from uniwhisper.training.recipe import LoopConfig, OptimizerConfig
 
@@ -64,28 +65,8 @@ al., 2022, table 17)."""
 CONTENT_TASKS = ("fsdd", "speech_commands_v2_testset", "speechocean_asr", "wake_words", "three_words")
 """Digits, commands and recognised text of the suite `mini`, words of `dev`."""
 
-MINIATURE_DATA = DataConfig(
-    audio_seconds_per_step=600.0,
-    questions_per_clip=4,
-    mean_share=0.5,
-    name_recordings=True,
-    domain_weights={"speech": 0.35, "sound": 0.45, "music": 0.2},
-    corpus_temperature=0.6,
-    max_seconds=8.0,
-    group_steps=64,
-    augment=AugmentConfig(
-        speed_probability=0.2,
-        crop_probability=0.6,
-        crop_keep_range=(0.35, 1.0),
-        silence_max_seconds=2.0,
-        equalizer_probability=0.4,
-        equalizer_max_db=8.0,
-        noise_probability=0.4,
-        room_probability=0.2,
-        band_probability=0.1,
-    ),
-)
-"""As the packaged model's (`recipes/mini.py`), altered less: chosen on `dev` (docs/log.md, 2026-11-28)."""
+MINIATURE_DATA = replace(mini().data, clips_per_step=None, audio_seconds_per_step=600.0)
+"""What the recipe `mini` hears, in steps of equally much audio."""
 
 
 def miniature(language_model: str, size: str = "tiny") -> Scale:

@@ -48,6 +48,7 @@ def run_errands(
         OutputError: names what failed and what was therefore not begun.
     """
     logs.mkdir(parents=True, exist_ok=True)
+    at_once = min(at_once, len(errands))  # else cores would be kept for rows that there are not
     by_name = {errand.name: errand for errand in errands}
     followed = {errand.after for errand in errands}
     order = TopologicalSorter({e.name: [e.after] if e.after in by_name else [] for e in errands})
@@ -102,11 +103,10 @@ def _begun(errand: Errand, logs: Path, device: str | None) -> "subprocess.Popen[
 
 def _hold_to(process: "subprocess.Popen[bytes]", slot: int, at_once: int) -> None:
     """Give a process that was just begun every `at_once`-th core; where there are fewer, or no such call: all."""
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    with suppress(ProcessLookupError):  # it has ended already
-        os.sched_setaffinity(process.pid, cores[slot::at_once] if len(cores) >= at_once else cores)
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cores) >= at_once:
+        with suppress(ProcessLookupError):  # it has ended already
+            os.sched_setaffinity(process.pid, cores[slot::at_once])
 
 
 def _end(processes: Iterable["subprocess.Popen[bytes]"]) -> None:

@@ -2,13 +2,12 @@
 
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.storage import Root, Store
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _ONE_AT_A_TIME = Lock()  # else threads that want the same group would all decode it
 
@@ -19,8 +18,6 @@ def read(store: Store, name: str, column: str, row: int) -> bytes:
     Raises:
         ManifestError: the file cannot be read, has no such row or column, or the cell holds nothing.
     """
-    import pyarrow as pa
-
     try:
         with _ONE_AT_A_TIME:
             starts, _ = _groups(store.root, name)
@@ -41,8 +38,6 @@ def read(store: Store, name: str, column: str, row: int) -> bytes:
 @lru_cache(maxsize=256)
 def _groups(root: Root, name: str) -> tuple[tuple[int, ...], int]:
     """First row of each row group, and one past the last."""
-    import pyarrow.parquet as pq
-
     with Store(root).open(name) as file, pq.ParquetFile(file) as table:
         starts = [0]
         for group in range(table.num_row_groups):
@@ -51,10 +46,7 @@ def _groups(root: Root, name: str) -> tuple[tuple[int, ...], int]:
 
 
 @lru_cache(maxsize=2)
-def _column(root: Root, name: str, column: str, group: int) -> "pa.ChunkedArray":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _column(root: Root, name: str, column: str, group: int) -> pa.ChunkedArray:
     with Store(root).open(name) as file, pq.ParquetFile(file) as table:
         cells = table.read_row_group(group, columns=[column]).column(0)
     for part in column.split(".")[1:]:
