@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from uniwhisper.model.config import WHISPER_SIZES
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce import start
 from uniwhisper.reproduce.chain import Chain
+from uniwhisper.reproduce.collected import collect
 from uniwhisper.reproduce.start import require_development
 from uniwhisper.reproduce.table import summarise, write
 
@@ -90,6 +92,25 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     assert chain.run(["log-mel"], [0], again.append) == done and again == [], "no row is lost from the table"
     chain.run(["S-long"], [0], again.append, judge=False)
     assert "S-long-seed0: training 5 steps" in again, "as many as S and U"
+
+    # Results without the models, as they come from another machine, give the same page; those of another plan none.
+    gathered = replace(chain, output=tmp_path / "elsewhere")
+    shutil.copytree(chain.output, gathered.output, ignore=shutil.ignore_patterns("*.safetensors", "decoded", "vectors"))
+    brought = collect(gathered)
+    assert [one.job for one in brought] == [one.job for one in done], "what is trained and not judged is no row yet"
+    assert summarise(gathered, brought) == summary
+    longer = replace(gathered, scale=replace(gathered.scale, steps=7))
+    with pytest.raises(OutputError, match="U-seed0 is not of this experiment") as refused:
+        collect(longer)
+    assert "recipe's steps: 7" in refused.value.expected and refused.value.got == "2"
+    with pytest.raises(OutputError, match="S-seed0") as refused:
+        collect(replace(gathered, scale=replace(gathered.scale, suite=chain.scale.development)))
+    assert refused.value.expected.startswith("suite: ")
+    (gathered.output / "log-mel-seed0" / f"{load_suite(chain.scale.suite).name}.npz").write_bytes(b"cut")
+    with pytest.raises(OutputError, match="log-mel-seed0"):
+        collect(gathered)
+    with pytest.raises(OutputError, match="nothing is judged"):
+        collect(replace(gathered, output=tmp_path / "nowhere"))
 
 
 def test_the_gate_stops_the_chain_unless_told_otherwise(data, lm, tmp_path):  # noqa: F811

@@ -57,6 +57,10 @@ def reproduce(
         int,
         typer.Option("--at-once", metavar="N", min=1, help="Rows run at once, each a process, spread over the GPUs."),
     ] = 1,
+    collect: Annotated[
+        bool,
+        typer.Option("--collect", help="Run nothing: the table of what is judged in -o, from whichever machines."),
+    ] = False,
     alone: Annotated[bool, typer.Option("--alone", hidden=True, help="Run these rows and make no table.")] = False,
     lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
     start: Annotated[
@@ -95,7 +99,7 @@ def reproduce(
     if alone:
         chain.run(names, numbers, note, alone=True)
         return
-    if at_once > 1:
+    if at_once > 1 and not collect:
         from uniwhisper.reproduce.at_once import run_at_once
 
         arguments = ["reproduce", scale, "--device", device, "--cache", str(chain.cache)]
@@ -105,11 +109,11 @@ def reproduce(
             arguments += [] if value is None else [option, str(value)]
         run_at_once(chain, names, numbers, arguments, at_once=at_once, say=note)
     from uniwhisper.cli.reproduce_tables import print_summary
-    from uniwhisper.reproduce import sizes
+    from uniwhisper.reproduce import collected, sizes
     from uniwhisper.reproduce.scale import SIZES
     from uniwhisper.reproduce.table import summarise, write
 
-    done = chain.run(names, numbers, note)
+    done = collected.collect(chain) if collect else chain.run(names, numbers, note)
     summary = summarise(chain, done)
     page = write(chain, summary)
     curve = None

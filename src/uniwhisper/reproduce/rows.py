@@ -194,7 +194,6 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
         start: model folder it starts from; None: random weights of the scale's size.
         tasks: what its objective can be asked; None: everything.
     """
-    own = row.objective == "whisper"
     loop = scale.loop
     if row.name == "S":
         loop = replace(loop, keep_every_steps=scale.keep_every_steps, validate_every_steps=scale.keep_every_steps)
@@ -208,7 +207,7 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
             language_model=scale.language_model,
         ),
         data=_data(row, scale.data, tasks),
-        optimizer=scale.start_optimizer if own else scale.optimizer,
+        optimizer=scale.optimizer if row.after else scale.start_optimizer,
         loop=loop,
     )
 

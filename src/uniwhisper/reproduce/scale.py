@@ -33,7 +33,9 @@ class Scale:
     data: DataConfig
     """Of U; the other rows change what makes them."""
     start_optimizer: OptimizerConfig
+    """Of rows that start from random weights."""
     optimizer: OptimizerConfig
+    """Of rows that go on from another."""
     loop: LoopConfig
     suite: str
     """Shipped suite, or the path of a suite file."""
@@ -70,7 +72,7 @@ MINIATURE_DATA = replace(mini().data, clips_per_step=None, audio_seconds_per_ste
 
 
 def miniature(language_model: str, size: str = "tiny") -> Scale:
-    """One GPU, real recordings: 3,000 steps for a chain S -> U of one seed (docs/decisions/0023-miniature.md).
+    """One GPU, real recordings: 4,000 steps for a chain S -> U of one seed (docs/decisions/0023-miniature.md).
 
     Args:
         size: a key of `SIZES`.
@@ -81,7 +83,7 @@ def miniature(language_model: str, size: str = "tiny") -> Scale:
         size=size,
         start=None,
         language_model=language_model,
-        start_steps=1_000,
+        start_steps=2_000,
         start_candidates=4,
         steps=2_000,
         data=MINIATURE_DATA,
