@@ -43,6 +43,30 @@ REAL_PATHS = [
     ("precise_wake_words", "heychatterbox/en-us/x.wav", {"label": "hey chatterbox"}),
     ("precise_wake_words", "not-wake-words/en/x.wav", None),
     ("fluidr3_all", "FluidR3_GM/fx_1_rain-mp3/Ab5.mp3", {"label": "fx 1 rain", "note": "Ab5"}),
+    ("ss14_sounds", "Resources/Audio/Animals/cat_hiss.ogg", {"caption": "a cat hissing", "license": "CC0"}),
+    ("ss14_sounds", "Resources/Audio/Animals/monkey_scream.ogg", None),  # non-commercial
+    ("angband_sounds", "lib/sounds/plm_door_rusty.mp3", {"label": "door creak", "caption": "a door creaking"}),
+    ("megaglest_sounds", "tilesets/autumn/sounds/owl.ogg", {"label": "owl"}),
+    ("megaglest_sounds", "techs/megapack/commondata/sounds/archer_ack1.wav", None),  # speech
+    ("kenney_sounds", "Audio (295 files)/RPG sounds (50 sounds)/doorOpen_1.ogg", {"caption": "a door opening"}),
+    ("tgstation_sounds", "sound/machines/slowclap.ogg", {"label": "clapping"}),
+    ("tgstation_sounds", "modular_septic/sound/emotes/clap1.ogg", None),
+    ("baystation_sounds", "sound/voice/emotes/sneezef1.ogg", {"label": "sneeze", "caption": "a person sneezing"}),
+    ("civ13_sounds", "sound/effects/church_bells.ogg", {"label": "church bells"}),
+    (
+        "doggy_daycare_dogs",
+        "src/assets/sounds/dog_sleeping/271446__mrauralization__snoring.ogg",
+        {"license": "CC BY 4.0"},
+    ),
+    ("doggy_daycare_dogs", "src/assets/sounds/dog_sleeping/444864__alec_havinmaa__dog-snoring.ogg", None),
+    ("soundfx_library", "Nature/Single/Thunder/thunder-3.mp3", {"label": "thunder", "license": "CC BY 3.0"}),
+    ("soundfx_library", "Combat/Single/Shield Hit/shield-hit-1.mp3", None),  # non-commercial
+    ("minetest_ambience", "ambience/sounds/RattleSnake.ogg", {"label": "rattlesnake", "license": "public domain"}),
+    ("cme_animals", "sheep/sounds/creatures_shears.ogg", {"label": "scissors"}),
+    ("mobs_animal", "sounds/mobs_bee.ogg", {"label": "bees", "license": "WTFPL"}),
+    ("homedecor_sounds", "homedecor_bathroom/sounds/homedecor_toilet_flush.ogg", {"label": "toilet flush"}),
+    ("snap_sounds", "Sounds/sneeze-male.wav", {"label": "sneeze"}),
+    ("snap_sounds", "Sounds/drum.wav", None),
 ]
 
 
@@ -94,6 +118,12 @@ def test_a_missing_table_says_what_to_check_out(tmp_path):
 def test_every_row_is_tested_on_a_real_path():
     with_table = {name for name, source in shipped_sources().items() if source.table is not None}
     assert {name for name, _, _ in REAL_PATHS} | with_table == set(shipped_sources())
+
+
+def test_what_is_left_out_for_its_source_is_a_file_that_the_row_takes():
+    for source in shipped_sources().values():
+        for path in source.leave_out:
+            assert source.fields_of(path.partition("#")[0], {}) is not None, f"{source.name}: {path}"
 
 
 def test_a_broken_row_is_refused():
