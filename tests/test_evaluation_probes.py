@@ -319,6 +319,13 @@ def test_a_rise_within_chance_is_not_a_rise():
     assert not ladder.rises([(0.6, 0.0), (0.4, 0.0), (0.5, 0.0)], 100), "the best lies behind"
 
 
+def test_epochs_that_gain_next_to_nothing_are_not_spent():
+    """A quarter of a standard error of 100 clips at 0.5 is 0.0125."""
+    assert ladder.enough([(0.4, 0.0), (0.49, 0.0), (0.5, 0.0)], 100) == 1
+    assert ladder.enough([(0.4, 0.0), (0.48, 0.0), (0.5, 0.0)], 100) == 2
+    assert ladder.enough([(0.5, 0.0), (0.4, 0.0), (0.3, 0.0)], 100) == 0
+
+
 def test_penalties_are_tried_until_two_in_a_row_are_no_better():
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(500, 40)).astype(np.float32)

@@ -35,8 +35,8 @@ PROTOCOL: dict[str, Any] = {
         "mlp": {
             "model": f"one hidden layer of {probe.HIDDEN}, gelu",
             "vectors": "along the axes or not, as the grid says",
-            "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}; weights averaged by polynomial "
-            f"decay, {probe.AVERAGING}",
+            "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}; weights averaged by "
+            f"polynomial decay, {probe.AVERAGING}",
             "grid": [asdict(setting) for setting in selection.GRID],
             "epochs": {
                 "ladder": [2**rung for rung in range(ladder.RUNGS)],
