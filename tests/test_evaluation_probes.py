@@ -29,9 +29,9 @@ def ask(measure, reference, labels, queries, *, groups=None, targets=None, metri
     folds = make_folds(["in"] * len(reference) + ["out"] * len(queries), ["out"])
     groups = groups or [str(clip) for clip in range(len(vectors))]
     given = selection.answer(
-        measure, vectors, places if targets is None else targets, places, groups, folds,
+        [measure], vectors, places if targets is None else targets, places, groups, folds,
         metric=metric, classes=classes or int(labels.max()) + 1, seed=0,
-    )  # fmt: skip
+    )[measure]  # fmt: skip
     return given.logits[0], given.choices[0]
 
 
@@ -162,6 +162,45 @@ def test_problems_trained_together_are_those_trained_alone(hidden):
     assert not np.allclose(together[0], together[1], atol=1e-3), "seeds must differ"
 
 
+def test_what_answers_is_the_mean_of_the_last_weights_by_the_published_recursion():
+    """Against the weights after each step, taken from one-step trainings that answer by their last weights, and the
+    recursion written out as a weighted sum. The layer is linear in its weights, so averaging logits is the same."""
+    reference, labels = blobs(0, distance=0.5)
+    stack = Stack.of([(reference, labels, blobs(1)[0])])
+    setting, steps, g = Setting(3e-2, 0.5), 7, 2
+    averaged, last = (
+        Trainer(stack, [Problem(0, 0)], setting, classes=3, hidden=0, averaging=averaging) for averaging in (g, None)
+    )
+    assert stack.steps_per_epoch == 1
+    path = []
+    for _ in range(steps):
+        last.train(1)
+        path.append(last.ask()[0])
+    averaged.train(3)
+    averaged.train(steps - 3)
+    shares = np.array([(g + 1) / (t + g) for t in range(1, steps + 1)])
+    weights = [shares[t] * np.prod(1 - shares[t + 1 :]) for t in range(steps)]
+    assert sum(weights) == pytest.approx(1) and weights[0] < weights[-1]
+    expected = np.tensordot(weights, path, axes=1)
+    np.testing.assert_allclose(averaged.ask()[0], expected, atol=1e-5)
+    assert not np.allclose(path[-1], expected, atol=1e-2)
+
+
+def test_probes_asked_for_together_answer_as_if_alone():
+    reference, labels = blobs(0, distance=0.5)
+    queries = blobs(1, distance=0.5)[0]
+    vectors = np.concatenate([reference, queries])
+    folds = make_folds(["in"] * 90 + ["out"] * 90, ["out"])
+    targets, groups = np.concatenate([labels, labels]), [str(clip) for clip in range(180)]
+    both = selection.answer(
+        ["linear", "mlp"], vectors, targets, targets, groups, folds, metric="accuracy", classes=3, seed=0
+    )
+    for measure, given in both.items():
+        alone, choice = ask(measure, reference, labels, queries)
+        assert given.choices[0] == choice
+        np.testing.assert_allclose(given.logits[0], alone, atol=1e-5)
+
+
 def test_checkpoints_are_points_of_one_training():
     stack = Stack.of([(*blobs(0), blobs(1)[0])])
     many = train(stack, [Problem(0, 0)], Setting(1e-3, 0.0), classes=3, hidden=8, checkpoints=(1, 2, 5))
@@ -224,9 +263,9 @@ def test_a_curve_that_still_rises_is_trained_longer(monkeypatch):
     _, patient = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
     monkeypatch.setattr(ladder, "DOUBLINGS", 0)
     _, hasty = ask("mlp", vectors[:1000], labels[:1000], vectors[1000:])
-    assert hasty.underfit and hasty.chosen["epochs"] == 8
-    assert patient.chosen["epochs"] > 8 and patient.curve["inner"][-1] > hasty.curve["inner"][-1] + 0.05
-    assert patient.curve["inner"][:4] == hasty.curve["inner"], "it must go on, not begin anew"
+    assert hasty.underfit and hasty.chosen["epochs"] == 4
+    assert patient.chosen["epochs"] > 4 and patient.curve["inner"][-1] > hasty.curve["inner"][-1] + 0.05
+    assert patient.curve["inner"][:3] == hasty.curve["inner"], "it must go on, not begin anew"
 
 
 def test_several_classes_per_clip():
@@ -278,6 +317,13 @@ def test_a_rise_within_chance_is_not_a_rise():
     assert ladder.rises([(0.4, 0.0), (0.5, 0.0)], 100)
     assert not ladder.rises([(0.48, 0.0), (0.5, 0.0)], 100)
     assert not ladder.rises([(0.6, 0.0), (0.4, 0.0), (0.5, 0.0)], 100), "the best lies behind"
+
+
+def test_epochs_that_gain_next_to_nothing_are_not_spent():
+    """A quarter of a standard error of 100 clips at 0.5 is 0.0125."""
+    assert ladder.enough([(0.4, 0.0), (0.49, 0.0), (0.5, 0.0)], 100) == 1
+    assert ladder.enough([(0.4, 0.0), (0.48, 0.0), (0.5, 0.0)], 100) == 2
+    assert ladder.enough([(0.5, 0.0), (0.4, 0.0), (0.3, 0.0)], 100) == 0
 
 
 def test_penalties_are_tried_until_two_in_a_row_are_no_better():

@@ -120,7 +120,7 @@ def test_the_page_holds_every_score_and_nothing_foreign(comparison_of):
             assert f"{three_digits(each['score'])} [" in built.markdown
         assert content["command"] in text and content["command"] in built.markdown
         assert content["model"]["identity"]["weights"][:12] in text
-    assert "clean 3" in text and "95%" in text and "default" in text
+    assert "clean 4" in text and "95%" in text and "default" in text
     assert "script" not in page.tags and "img" not in page.tags
 
 

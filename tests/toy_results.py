@@ -73,7 +73,7 @@ def toy_result(
     content = {
         "format": "uniwhisper-result",
         "format_version": 2,
-        "protocol": {"name": "clean", "version": 3, "interval": {"level": 0.95}, "knn": {"k": 10}},
+        "protocol": {"name": "clean", "version": 4, "interval": {"level": 0.95}, "knn": {"k": 10}},
         "suite": {"name": "toy", "hash": "5" * 64, "description": "A toy."},
         "model": {
             "label": label,

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from uniwhisper.evaluation.probe import Trainer
 
-LADDER = (1, 2, 4, 8)
-"""Epochs asked at, in units of the caller; the last is for a fold's best setting."""
+RUNGS = 3
+"""Numbers of epochs asked at, each twice the one before; the last is for a fold's best setting."""
 DOUBLINGS = 3
 """How often the epochs may be doubled while a curve still rises."""
 
@@ -54,7 +53,12 @@ class Climbed:
 
 
 def climb(
-    trainers: Sequence[Trainer], sizes: Sequence[int], rank: Callable[[int, np.ndarray], Rank], *, unit: int
+    trainers: Sequence[Trainer],
+    sizes: Sequence[int],
+    rank: Callable[[int, np.ndarray], Rank],
+    *,
+    unit: int,
+    rungs: int = RUNGS,
 ) -> list[Climbed]:
     """Halving, then going on: every setting to the last rung but one, a place's best further while it rises.
 
@@ -63,19 +67,20 @@ def climb(
         sizes: clips that choose, of each place.
         rank: of a place and its outputs, float32 (Q, C).
         unit: epochs of the first rung.
+        rungs: at least 2.
     """
     places = range(len(sizes))
     ranks: list[list[list[Rank]]] = [[[] for _ in places] for _ in trainers]
     for trainer, mine in zip(trainers, ranks, strict=True):
-        for before, rung in pairwise((0, *LADDER[:-1])):
-            trainer.train((rung - before) * unit)
+        for rung in range(rungs - 1):
+            trainer.train(_further(rung) * unit)
             for place, outputs in enumerate(trainer.ask()):
                 mine[place].append(rank(place, outputs))
     climbed: dict[int, Climbed] = {}
     winners = [best([max(mine[place]) for mine in ranks]) for place in places]
     for row, trainer in enumerate(trainers):
         won = {place: ranks[row][place] for place in places if winners[place] == row}
-        rising = _go_on(trainer, unit, won, sizes, rank)
+        rising = _go_on(trainer, unit, won, sizes, rank, rungs)
         for place, each in won.items():
             climbed[place] = Climbed(row, each, place in rising, sizes[place], unit * 2 ** best(each))
     return [climbed[place] for place in places]
@@ -87,16 +92,15 @@ def _go_on(
     ranks: dict[int, list[Rank]],
     sizes: Sequence[int],
     rank: Callable[[int, np.ndarray], Rank],
+    rungs: int,
 ) -> list[int]:
     """Train the places of `ranks` to the ladder's end and beyond, adding to their ranks; those that rise even then."""
     waiting = list(ranks)
     trainer.keep(waiting)
-    done = LADDER[-2]
-    for doubling in range(DOUBLINGS + 1):
+    for rung in range(rungs - 1, rungs + DOUBLINGS):
         if not waiting:
             break
-        trainer.train((LADDER[-1] * 2**doubling - done) * unit)
-        done = LADDER[-1] * 2**doubling
+        trainer.train(_further(rung) * unit)
         for place, outputs in zip(waiting, trainer.ask(), strict=True):
             ranks[place].append(rank(place, outputs))
         rows = [row for row, place in enumerate(waiting) if rises(ranks[place], sizes[place])]
@@ -105,9 +109,26 @@ def _go_on(
     return waiting
 
 
+def first_rung(least_steps: int, steps_per_epoch: int, rungs: int = RUNGS) -> int:
+    """Epochs of the first rung, so that the last has `least_steps` steps or more."""
+    return max(1, -(-least_steps // (2 ** (rungs - 1) * steps_per_epoch)))
+
+
+def _further(rung: int) -> int:
+    """Units from the rung before (from nothing at first)."""
+    return 2 ** max(rung - 1, 0)
+
+
 def best(ranks: Sequence[Rank]) -> int:
     """The highest inner score; among equals the lowest loss, then the earlier."""
     return max(range(len(ranks)), key=ranks.__getitem__)
+
+
+def enough(ranks: Sequence[Rank], clips: int) -> int:
+    """The earliest rung whose inner score is within a quarter of the clips' standard error of the highest."""
+    highest = max(score for score, _ in ranks)
+    margin = 0.25 * float(np.sqrt(highest * (1 - highest) / clips))
+    return next(rung for rung, (score, _) in enumerate(ranks) if score >= highest - margin)
 
 
 def rises(ranks: Sequence[Rank], clips: int) -> bool:

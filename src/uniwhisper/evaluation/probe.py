@@ -2,7 +2,11 @@
 
     logits = gelu(x W1 + b1) W2 + b2            512 hidden units; without them: x W + b
 
-by AdamW (Loshchilov & Hutter 2019; weights decay, biases do not) at a constant learning rate.
+by AdamW (Loshchilov & Hutter 2019; weights decay, biases do not) at a constant learning rate; what answers is the
+running average of the weights w_t (polynomial decay, Shamir & Zhang 2013, section 4), good after any number of steps:
+
+    a_t = a_{t-1} + (g + 1) / (t + g) (w_t - a_{t-1})       of about the last 1 / (g + 1) of the steps
+
 Every fold and seed is a *problem*; problems of one setting are stacked, so that a step is a few `torch.bmm`. An epoch
 is as many steps as the largest training set needs to see each clip once; a smaller one begins its next shuffling
 earlier. Problems never touch each other: each has its own weights, order and standardisation.
@@ -19,6 +23,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 HIDDEN = 512
 BATCH_CLIPS = 128
+AVERAGING = 2
+"""g above."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,22 @@ class Trainer:
         classes: int,
         hidden: int,
         loss: Loss | None = None,
+        averaging: int | None = AVERAGING,
     ) -> None:
-        """`hidden`: width of the hidden layer; 0: none. `loss`: None for (binary) cross entropy of classes."""
+        """Begin; nothing is trained yet.
+
+        Args:
+            hidden: width of the hidden layer; 0: none.
+            loss: None for (binary) cross entropy of classes.
+            averaging: g of the running average of the weights; None: the last weights answer.
+        """
+        self._averaging = averaging
         self._stack, self._setting, self._loss = stack, setting, loss or _cross_entropy
         self._problems = list(problems)
         widths = [stack.widths[problem.fold] for problem in problems]
         self._layers = initial_layers(problems, widths, classes, hidden, stack.reference_FND)
+        self._averages = [layer.detach().clone() for layer in self._layers]
+        self._steps = 0
         self._optimizer = _adamw(self._layers, setting)
         self._orders = [_Order(problem.seed, stack.counts[problem.fold]) for problem in problems]
 
@@ -120,14 +136,25 @@ class Trainer:
             for layer, gradient in zip(self._layers, torch.autograd.grad(loss, self._layers), strict=True):
                 layer.grad = gradient
             self._optimizer.step()
+            self._steps += 1
+            with torch.no_grad():
+                for average, layer in zip(self._averages, self._layers, strict=True):
+                    average.lerp_(layer, self._share())
+
+    def _share(self) -> float:
+        """Of the newest weights in the average."""
+        return 1.0 if self._averaging is None else (self._averaging + 1) / (self._steps + self._averaging)
 
     @torch.no_grad()
     def ask(self) -> list[np.ndarray]:
-        """Logits (Q, C) float32 of each problem; one at a time: questions can outnumber a batch by thousands."""
+        """Logits (Q, C) float32 of each problem, by its averaged weights.
+
+        One at a time: questions can outnumber a batch by thousands.
+        """
         answers = []
         for row, problem in enumerate(self._problems):
             queries_1QD = self._stack.queries_FQD[[problem.fold], : self._stack.query_counts[problem.fold]]
-            layers = [layer[row : row + 1] for layer in self._layers]
+            layers = [layer[row : row + 1] for layer in self._averages]
             answers.append(layer_logits(layers, queries_1QD)[0].cpu().numpy())
         return answers
 
@@ -141,6 +168,7 @@ class Trainer:
                 name: value[list(rows)] if value.ndim else value for name, value in before.state[old].items()
             }
         self._layers = layers
+        self._averages = [average[list(rows)] for average in self._averages]
         self._problems = [self._problems[row] for row in rows]
         self._orders = [self._orders[row] for row in rows]
 

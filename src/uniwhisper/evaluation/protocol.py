@@ -10,7 +10,7 @@ from uniwhisper.evaluation.suites import Suite
 
 PROTOCOL: dict[str, Any] = {
     "name": "clean",
-    "version": 3,
+    "version": 4,
     "vectors": "one per clip, real frames only: mean, and mean with deviation",
     "knn": {"similarity": "cosine", "k": knn.NEIGHBOURS, "temperature": knn.TEMPERATURE, "vectors": "raw"},
     "knn_standardised": {
@@ -35,10 +35,11 @@ PROTOCOL: dict[str, Any] = {
         "mlp": {
             "model": f"one hidden layer of {probe.HIDDEN}, gelu",
             "vectors": "along the axes or not, as the grid says",
-            "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}",
+            "optimiser": f"AdamW, constant learning rate, batches of {probe.BATCH_CLIPS}; weights averaged by "
+            f"polynomial decay, {probe.AVERAGING}",
             "grid": [asdict(setting) for setting in selection.GRID],
             "epochs": {
-                "ladder": list(ladder.LADDER),
+                "ladder": [2**rung for rung in range(ladder.RUNGS)],
                 "least_steps": selection.LEAST_STEPS,
                 "doublings": ladder.DOUBLINGS,
             },

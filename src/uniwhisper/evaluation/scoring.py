@@ -85,11 +85,10 @@ def score_task(
     for pooling, vectors_ND in vectors.items():
         details: dict[str, list[dict[str, Any]]] = {}
         answers: dict[str, np.ndarray] = {}
-        for measure in measures_of(measures, several=several):
-            given = answer(
-                measure, vectors_ND, targets, strata_N, split_by, folds,
-                metric=metric, classes=classes, seed=seed, device=device,
-            )  # fmt: skip
+        for measure, given in answer(
+            measures_of(measures, several=several), vectors_ND, targets, strata_N, split_by, folds,
+            metric=metric, classes=classes, seed=seed, device=device,
+        ).items():  # fmt: skip
             answers[measure], details[measure] = given.answers, given.details
             result.notes.extend(f"{measure} on {pooling}, {remark}" for remark in given.remarks)
         result.scores[pooling], result.answers[pooling], result.draws[pooling] = {}, answers, {}
@@ -125,7 +124,7 @@ def measures_of(asked: Sequence[str], *, several: bool) -> list[str]:
 
 
 def answer(
-    measure: str,
+    measures: Sequence[str],
     vectors_ND: np.ndarray,
     targets: np.ndarray,
     strata_N: np.ndarray,
@@ -136,23 +135,34 @@ def answer(
     classes: int,
     seed: int,
     device: torch.device | str = "cpu",
-) -> Answers:
-    """Answers of one of `MEASURES`, learned from each fold's reference alone.
+) -> dict[str, Answers]:
+    """Answers of each of `measures`, learned from each fold's reference alone.
 
     Args:
+        measures: of `MEASURES`; together, so that what probes share is made once.
         vectors_ND: float32, finite, of references and scored rows.
         targets, split_by, metric, classes, seed, device: as in `score_task`.
         strata_N: int classes by which inner splits are kept even.
     """
-    if measure in KNN_MEASURES:
-        return Answers(_knn(measure, vectors_ND, targets, folds, device)[None], [{} for _ in folds], [])
     given = selection.answer(
-        measure, vectors_ND, targets, strata_N, split_by, folds,
+        [measure for measure in measures if measure in PROBE_MEASURES],
+        vectors_ND, targets, strata_N, split_by, folds,
         metric=metric, classes=classes, seed=seed, device=device,
     )  # fmt: skip
-    logits_SQC = np.stack([np.concatenate(each) for each in zip(*given.logits, strict=True)])
-    answers = logits_SQC if targets.ndim == 2 else logits_SQC.argmax(axis=2)
-    return Answers(answers, [asdict(choice) for choice in given.choices], remarks(folds, given.choices))
+    answers = {}
+    for measure in measures:
+        if measure in KNN_MEASURES:
+            voted_1Q = _knn(measure, vectors_ND, targets, folds, device)[None]
+            answers[measure] = Answers(voted_1Q, [{} for _ in folds], [])
+            continue
+        logits_SQC = np.stack([np.concatenate(each) for each in zip(*given[measure].logits, strict=True)])
+        choices = given[measure].choices
+        answers[measure] = Answers(
+            logits_SQC if targets.ndim == 2 else logits_SQC.argmax(axis=2),
+            [asdict(choice) for choice in choices],
+            remarks(folds, choices),
+        )
+    return answers
 
 
 def summary(

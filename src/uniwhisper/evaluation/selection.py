@@ -18,7 +18,7 @@ import torch
 
 from uniwhisper.evaluation.axes import Axes
 from uniwhisper.evaluation.folds import Fold, Standardiser, inner_split
-from uniwhisper.evaluation.ladder import LADDER, Choice, Rank, best, climb, rises
+from uniwhisper.evaluation.ladder import Choice, Rank, best, climb, enough, first_rung, rises
 from uniwhisper.evaluation.linear import LinearProbe
 from uniwhisper.evaluation.metrics import loss_of_logits, score_logits
 from uniwhisper.evaluation.probe import HIDDEN, Problem, Setting, Stack, Trainer
@@ -34,8 +34,8 @@ PATIENCE = 2
 """Penalties in a row that are no better, after which no weaker one is tried."""
 ROUGH = 1e-3
 """Largest entry of the gradient at which a penalty is judged; what answers is solved to `linear.TOLERANCE`."""
-GRID = (Setting(3e-3, 0.0, along_axes=True), Setting(1e-3, 3.0, along_axes=True), Setting(3e-3, 3.0))
-LEAST_STEPS = 64
+GRID = (Setting(1e-2, 10.0, along_axes=True), Setting(3e-3, 15.0, along_axes=True), Setting(6e-3, 1.0))
+LEAST_STEPS = 32
 """Of the ladder's last rung."""
 
 Stacks = dict[bool, Stack]
@@ -48,7 +48,7 @@ def _chosen(setting: Setting, epochs: int) -> dict[str, float]:
 
 DEFAULTS = {
     "linear": Choice({"penalty": 1e-2}, {"penalties": [], "inner": []}, 0, False),
-    "mlp": Choice(_chosen(GRID[0], 16), {"epochs": [], "inner": []}, 0, False),
+    "mlp": Choice(_chosen(GRID[0], 8), {"epochs": [], "inner": []}, 0, False),
 }
 """Where nothing can be held out to choose on."""
 
@@ -62,7 +62,7 @@ class ProbeAnswers:
 
 
 def answer(
-    measure: str,
+    measures: Sequence[str],
     vectors_ND: np.ndarray,
     targets: np.ndarray,
     strata_N: np.ndarray,
@@ -73,8 +73,8 @@ def answer(
     classes: int,
     seed: int,
     device: torch.device | str = "cpu",
-) -> ProbeAnswers:
-    """Choose, train and ask the probe `measure` ("linear" or "mlp") on every fold.
+) -> dict[str, ProbeAnswers]:
+    """Choose, train and ask the probes `measures` ("linear", "mlp") on every fold.
 
     Args:
         vectors_ND: float32, not standardised.
@@ -83,23 +83,28 @@ def answer(
         groups: per clip what must not be on both sides of an inner split.
         seed: first of the `SEEDS` seeds of the probe with a hidden layer.
     """
+    if not measures:
+        return {}
     splits = [inner_split(strata_N[f.reference], [groups[i] for i in f.reference], share=INNER_SHARE, seed=INNER_SEED)
               for f in folds]  # fmt: skip
     parts = [(f.reference[fit], f.reference[choose]) for f, (fit, choose) in zip(folds, splits, strict=True)]
-    if measure == "linear":  # solved: the seed plays no part
-        choose, give = _choose_linear, _answer_linear
-    else:
-        choose, give = _choose_hidden, partial(_answer_hidden, seed=seed)
     places = [place for place, (_, choosing) in enumerate(parts) if len(choosing)]
-    choices = [DEFAULTS[measure]] * len(folds)
+    choices = {measure: [DEFAULTS[measure]] * len(folds) for measure in measures}
     if places:
         held_out = [parts[place] for place in places]
         truths = [targets[choosing] for _, choosing in held_out]
         stacks = _stacks(vectors_ND, targets, held_out, device)
-        for place, choice in zip(places, choose(stacks, truths, metric, classes), strict=True):
-            choices[place] = choice
+        for measure in measures:
+            choose = _choose_linear if measure == "linear" else _choose_hidden
+            for place, choice in zip(places, choose(stacks, truths, metric, classes), strict=True):
+                choices[measure][place] = choice
+        del stacks  # two standardised copies of every fold; the next two need not lie beside them
     stacks = _stacks(vectors_ND, targets, [(f.reference, f.scored) for f in folds], device)
-    return ProbeAnswers(give(stacks, [choice.chosen for choice in choices], classes), choices)
+    give = {"linear": _answer_linear, "mlp": partial(_answer_hidden, seed=seed)}  # solved: the seed plays no part
+    return {
+        measure: ProbeAnswers(give[measure](stacks, [choice.chosen for choice in each], classes), each)
+        for measure, each in choices.items()
+    }
 
 
 def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
@@ -129,14 +134,16 @@ def _answer_linear(stacks: Stacks, chosen: list[dict[str, float]], classes: int)
 
 
 def _choose_hidden(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
-    unit = max(1, -(-LEAST_STEPS // (LADDER[-1] * stacks[False].steps_per_epoch)))
+    unit = first_rung(LEAST_STEPS, stacks[False].steps_per_epoch)
     problems = [Problem(place, INNER_SEED) for place in range(len(truths))]
     trainers = [
         Trainer(stacks[setting.along_axes], problems, setting, classes=classes, hidden=HIDDEN) for setting in GRID
     ]
     sizes = [len(truth) for truth in truths]
     climbed = climb(trainers, sizes, lambda place, logits_QC: _rank(metric, logits_QC, truths[place]), unit=unit)
-    return [each.choice(_chosen(GRID[each.trainer], each.epochs), unit) for each in climbed]
+    return [
+        each.choice(_chosen(GRID[each.trainer], unit * 2 ** enough(each.ranks, each.clips)), unit) for each in climbed
+    ]
 
 
 def _answer_hidden(

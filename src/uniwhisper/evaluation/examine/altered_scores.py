@@ -73,11 +73,11 @@ def score_altered(
         weights_RQ = bootstrap.clip_weights(groups_Q, seed=bootstrap_seed(seed, name))
     folds_Q = [fold_of_clip[asked[place]] for place in in_order]
     result = AlteredScores({condition: {} for condition in conditions}, {c: {} for c in conditions}, [])
-    for measure in measures_of(measures, several=several):
-        given = answer(
-            measure, vectors_ND, targets[clip_of_row], strata_N[clip_of_row], [split_by[i] for i in clip_of_row], wide,
-            metric=metric, classes=classes, seed=seed, device=device,
-        )  # fmt: skip
+    for measure, given in answer(
+        measures_of(measures, several=several),
+        vectors_ND, targets[clip_of_row], strata_N[clip_of_row], [split_by[i] for i in clip_of_row], wide,
+        metric=metric, classes=classes, seed=seed, device=device,
+    ).items():  # fmt: skip
         result.notes.extend(f"{measure}, {remark}" for remark in given.remarks)
         of_row = np.zeros((given.answers.shape[0], len(vectors_ND), *given.answers.shape[2:]), given.answers.dtype)
         of_row[:, np.concatenate([fold.scored for fold in wide])] = given.answers

@@ -15,7 +15,7 @@ from uniwhisper.evaluation.axes import Axes
 from uniwhisper.evaluation.clips import TaskClips
 from uniwhisper.evaluation.folds import Fold, Standardiser, inner_split, make_folds
 from uniwhisper.evaluation.kept import ScoredTask
-from uniwhisper.evaluation.ladder import DOUBLINGS, LADDER, Choice, Rank, climb
+from uniwhisper.evaluation.ladder import DOUBLINGS, Choice, Rank, climb, first_rung
 from uniwhisper.evaluation.probe import BATCH_CLIPS, HIDDEN, Problem, Setting, Stack, Trainer
 from uniwhisper.evaluation.retrieval.captions import Pairs, captions_of
 from uniwhisper.evaluation.retrieval.ranks import DIRECTIONS, METRICS, Ranks, of_clips, ranks, score_of_clips
@@ -40,6 +40,7 @@ GRID = (
     RetrievalSetting(Setting(3e-3, 3.0, along_axes=True), 0.07),
     RetrievalSetting(Setting(3e-3, 0.0), 0.07),
 )
+RUNGS = 4
 LEAST_STEPS = 512
 """Of the ladder's last rung."""
 HIDDEN_UNITS = {"linear": 0, "mlp": HIDDEN}
@@ -49,7 +50,7 @@ PROTOCOL = {
     "loss": "cross entropy of cosines / temperature, clip to caption and back",
     "optimiser": f"AdamW, constant learning rate, batches of {BATCH_CLIPS} captions",
     "grid": [asdict(each.setting) | {"temperature": each.temperature} for each in GRID],
-    "epochs": {"ladder": list(LADDER), "least_steps": LEAST_STEPS, "doublings": DOUBLINGS},
+    "epochs": {"ladder": [2**rung for rung in range(RUNGS)], "least_steps": LEAST_STEPS, "doublings": DOUBLINGS},
     "chosen_by": "the task's own score on whole groups of the training fold, never scored",
     "score": "recall at 1, mean of both directions; the gallery is the scored fold",
     "seeds": SEEDS,
@@ -97,6 +98,7 @@ class _Side:
             classes=self.texts_MK.shape[1],
             hidden=HIDDEN_UNITS[measure],
             loss=loss,
+            averaging=None,
         )
 
     def ranks(self, audio_QK: np.ndarray) -> Ranks:
@@ -217,9 +219,9 @@ def _answer(
 
 def _choose(measure: str, inner: _Side | None, outer: _Side) -> tuple[Choice, RetrievalSetting]:
     """Settings of the highest score on held-out groups; among equals that of the higher mean average precision."""
-    unit = max(1, -(-LEAST_STEPS // (LADDER[-1] * (inner or outer).stacks[False].steps_per_epoch)))
+    unit = first_rung(LEAST_STEPS, (inner or outer).stacks[False].steps_per_epoch, RUNGS)
     if inner is None:
-        return Choice(GRID[0].chosen(unit * LADDER[-2]), {"epochs": [], "inner": []}, 0, False), GRID[0]
+        return Choice(GRID[0].chosen(unit * 2 ** (RUNGS - 2)), {"epochs": [], "inner": []}, 0, False), GRID[0]
 
     def rank(_: int, audio_QK: np.ndarray) -> Rank:
         of_pairs = {direction: each[None] for direction, each in inner.ranks(audio_QK).items()}
@@ -229,7 +231,7 @@ def _choose(measure: str, inner: _Side | None, outer: _Side) -> tuple[Choice, Re
 
     trainers = [inner.trainer(measure, setting, [INNER_SEED]) for setting in GRID]
     clips = int(inner.asked.clip_P[-1]) + 1
-    (climbed,) = climb(trainers, [clips], rank, unit=unit)
+    (climbed,) = climb(trainers, [clips], rank, unit=unit, rungs=RUNGS)
     setting = GRID[climbed.trainer]
     return climbed.choice(setting.chosen(climbed.epochs), unit), setting
 
