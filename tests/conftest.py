@@ -25,7 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 SLOWEST_FIRST = (
-    # Two ranks, started four times.
+    # Runs on two ranks beside runs on one.
     "test_distributed.py",
     # Suites and probes, by two implementations; fingerprints of hundreds of real clips.
     "test_data_overlap.py",
