@@ -55,7 +55,7 @@ format: setup ## format and mend what ruff can mend
 	@$(RUN) ruff format
 
 test: check ## lint, then all tests that need no GPU; PYTEST_ARGS="-k audio" narrows
-	@$(ONE_THREAD) $(RUN) python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(ONE_THREAD) $(RUN) python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-gpu: ## tests on a CUDA device, in the Python that is active (its torch fits the driver)
 	@PYTHONPATH=src python3 -m pytest -m gpu $(PYTEST_ARGS)

@@ -24,6 +24,40 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+SLOWEST_FIRST = (
+    # Runs on two ranks beside runs on one.
+    "test_distributed.py",
+    # Suites and probes, by two implementations; fingerprints of hundreds of real clips.
+    "test_data_overlap.py",
+    "test_xares_suite.py",
+    # Chains and runs that are killed and go on, each in processes of their own.
+    "test_reproduce.py",
+    "test_reproduce_at_once.py",
+    "test_training.py",
+    "test_evaluation_run.py",
+    "test_reproduce_stages.py",
+    "test_embedding_growth.py",
+    # Minutes of training or of probes, in few tests.
+    "test_evaluation_speech.py",
+    "test_cli_train.py",
+    "test_reproduce_table.py",
+    "test_evaluation_events.py",
+    "test_encoder.py",
+    "test_demo.py",
+    "test_execution.py",
+    "test_encoder_check.py",
+    "test_embedder.py",
+    "test_evaluation_compare.py",
+)
+"""Files of 20 s of CPU and more: begun first, the workers end together. Any other order only takes longer."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of `SLOWEST_FIRST`, then the others; a file's tests stay together, in their order."""
+    places = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def tone(seconds: float, frequency_hz: float = 440.0, amplitude: float = 0.3) -> np.ndarray:
     """A sine at 16 kHz, float32, round(16000 * seconds) samples."""
     time_S = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ

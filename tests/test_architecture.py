@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, SLOWEST_FIRST
 
 PACKAGE = REPOSITORY / "src" / "uniwhisper"
 LONGEST_FILE = 400
@@ -229,3 +229,8 @@ def test_no_file_names_a_machine():
                 found.append(f"{file.relative_to(REPOSITORY)}:{number}: {line.strip()[:100]}")
     assert len(files) > 20
     assert not found, "\n".join(["", *found])
+
+
+def test_the_files_that_are_begun_first_are_there():
+    assert len(set(SLOWEST_FIRST)) == len(SLOWEST_FIRST)
+    assert set(SLOWEST_FIRST) <= {path.name for path in (REPOSITORY / "tests").glob("test_*.py")}

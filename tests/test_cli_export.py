@@ -1,16 +1,13 @@
 """`uniwhisper export`: what it writes loads again as the same weights."""
 
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
+from command import uniwhisper
 from uniwhisper.model.weights import load_encoder
 
-
-def export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "uniwhisper", "export", *arguments], capture_output=True, text=True)
+export = partial(uniwhisper, "export")
 
 
 @pytest.mark.parametrize("kind", ["hub", "transformers"])

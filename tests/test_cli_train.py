@@ -1,4 +1,4 @@
-"""`uniwhisper train` and `pretrain-lm` as processes: one mistake, one message, exit status 2, nothing written."""
+"""`uniwhisper train` and `pretrain-lm`: one mistake, one message, exit status 2, nothing written."""
 
 import json
 import os
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from command import uniwhisper
 from small import write_corpus, write_encoder, write_language_model
 from toy_corpora import wav, write_tar
 from uniwhisper.data.prepare import prepare
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess:
+def process(*arguments: str | Path) -> subprocess.CompletedProcess:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "uniwhisper", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, env=environment)
@@ -47,7 +48,7 @@ def usual(place: Path) -> list[str | Path]:
 
 
 def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):
-    done = command("train", "mini", "-o", tmp_path / "run", *usual(place))
+    done = process("train", "mini", "-o", tmp_path / "run", *usual(place))
     assert done.returncode == 0, done.stderr
     model = Path(done.stdout.strip())
     assert {path.name for path in model.iterdir()} == {
@@ -56,7 +57,7 @@ def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):
     from uniwhisper import Embedder
 
     assert Embedder.from_pretrained(model).width == 32
-    again = command("train", "mini", "-o", tmp_path / "run", "--resume", *usual(place))
+    again = uniwhisper("train", "mini", "-o", tmp_path / "run", "--resume", *usual(place))
     assert again.returncode == 0, again.stderr
 
 
@@ -73,7 +74,7 @@ def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):
     ],
 )
 def test_a_mistake_is_one_message(place, tmp_path, arguments, message):
-    done = command(*arguments[:2], "-o", tmp_path / "run", *usual(place), *arguments[2:])
+    done = uniwhisper(*arguments[:2], "-o", tmp_path / "run", *usual(place), *arguments[2:])
     assert done.returncode == 2
     assert message in done.stderr and "expected " in done.stderr and "fix " in done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""
@@ -82,29 +83,29 @@ def test_a_mistake_is_one_message(place, tmp_path, arguments, message):
 
 def test_an_output_that_cannot_be_written(place, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    done = command("train", "mini", "-o", tmp_path / "file" / "run", *usual(place))
+    done = uniwhisper("train", "mini", "-o", tmp_path / "file" / "run", *usual(place))
     assert done.returncode == 2 and "cannot write" in done.stderr and "Traceback" not in done.stderr
-    done = command("train", "mini", "-o", tmp_path / "file", *usual(place))
+    done = uniwhisper("train", "mini", "-o", tmp_path / "file", *usual(place))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_missing_data_says_how_to_prepare_it(place, tmp_path):
-    done = command("train", "mini", "-o", tmp_path / "run", *usual(place), "--data", tmp_path / "nowhere")
+    done = uniwhisper("train", "mini", "-o", tmp_path / "run", *usual(place), "--data", tmp_path / "nowhere")
     assert done.returncode == 2 and "uniwhisper data prepare" in done.stderr
 
 
 def test_a_broken_recipe_file_is_an_error_of_the_file_not_of_ours(place, tmp_path):
     (tmp_path / "mine.py").write_text("def run():\n    return 1 / 0\n")
-    done = command("train", f"{tmp_path / 'mine.py'}:run", "-o", tmp_path / "out", *usual(place))
+    done = uniwhisper("train", f"{tmp_path / 'mine.py'}:run", "-o", tmp_path / "out", *usual(place))
     assert done.returncode == 2 and "ZeroDivisionError" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_pretraining_needs_text(tmp_path):
     (tmp_path / "only.txt").write_text("one text")
-    done = command("pretrain-lm", tmp_path, "-o", tmp_path / "lm", "--device", "cpu")
+    done = uniwhisper("pretrain-lm", tmp_path, "-o", tmp_path / "lm", "--device", "cpu")
     assert done.returncode == 2 and "at least two .txt files" in done.stderr and not (tmp_path / "lm").exists()
-    done = command("pretrain-lm", tmp_path / "absent.txt", tmp_path / "only.txt", "-o", tmp_path / "lm")
+    done = uniwhisper("pretrain-lm", tmp_path / "absent.txt", tmp_path / "only.txt", "-o", tmp_path / "lm")
     assert done.returncode == 2 and "Traceback" not in done.stderr and not (tmp_path / "lm").exists()
 
 
@@ -113,7 +114,7 @@ def test_pretraining_replaces_no_folder_of_somebody_else(tmp_path):
     victim.mkdir()
     for name in ("a.txt", "b.txt"):
         (victim / name).write_text("years of work")
-    done = command("pretrain-lm", victim, "-o", victim, "--overwrite", "--device", "cpu")
+    done = uniwhisper("pretrain-lm", victim, "-o", victim, "--overwrite", "--device", "cpu")
     assert done.returncode == 2 and f"{victim} is not replaced" in done.stderr
     assert sorted(path.name for path in victim.iterdir()) == ["a.txt", "b.txt"]
 
@@ -121,16 +122,16 @@ def test_pretraining_replaces_no_folder_of_somebody_else(tmp_path):
 def test_train_refuses_what_is_evaluated_on_unless_told(place, tmp_path):
     """Nothing is written when it refuses; what was allowed is on record."""
     options = ["-o", tmp_path / "run", *usual(place), "--evaluation", place / "corpora"]
-    done = command("train", "mini", *options)
+    done = uniwhisper("train", "mini", *options)
     assert done.returncode == 2
     assert "overlaps the evaluation sets" in done.stderr and "--allow-overlap" in done.stderr
     assert not (tmp_path / "run").exists()
-    done = command("train", "mini", *options, "--allow-overlap")
+    done = uniwhisper("train", "mini", *options, "--allow-overlap")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "run" / "run.json").read_text())["overlap"]
     clips = report["overlapping_training_clips"]
     assert clips == report["training_clips"] > 0 and report["by"]["file"] >= clips
     write_tar(tmp_path / "other" / "e.tar", [("a.wav", wav(0.3, 77.0)), ("a.json", b"{}")])
     options = ["-o", tmp_path / "clean", *usual(place), "--evaluation", tmp_path / "other"]
-    assert command("train", "mini", *options).returncode == 0
+    assert uniwhisper("train", "mini", *options).returncode == 0
     assert json.loads((tmp_path / "clean" / "run.json").read_text())["overlap"]["overlaps"] == []

@@ -111,15 +111,24 @@ def test_a_segment_of_an_evaluated_recording_is_found(tmp_path):
     assert one.by == "fingerprint"
 
 
-@pytest.mark.parametrize("codec", CODECS)
-def test_generated_recordings_are_found_after_each_codec(codec):
-    """Found at the right clip and offset; recordings that are not in the index are not found."""
+@pytest.fixture(scope="module")
+def recordings() -> tuple[dict[int, np.ndarray], FingerprintIndex]:
+    """Twenty generated recordings by seed, and the index of all."""
     waves = {seed: scene(seed, 6.0) for seed in range(20)}
-    index = FingerprintIndex((str(seed), fingerprint(wave_S)) for seed, wave_S in waves.items())
+    return waves, FingerprintIndex((str(seed), fingerprint(wave_S)) for seed, wave_S in waves.items())
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_generated_recordings_are_found_after_each_codec(recordings, codec):
+    waves, index = recordings
     rng = np.random.default_rng(7)
     for seed, wave_S in waves.items():
         best, *others = index.search(fingerprint(alter(wave_S, rng, codec)))
         assert best.name == str(seed) and not others
+
+
+def test_generated_recordings_that_are_not_in_the_index_are_not_found(recordings):
+    _, index = recordings
     for seed in range(100, 120):
         assert index.search(fingerprint(scene(seed, 6.0))) == []
 

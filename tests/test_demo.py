@@ -1,8 +1,6 @@
 """The synthetic sounds are what their labels say, and the demo's pages hold what they promise."""
 
 import json
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from command import uniwhisper
 from conftest import SAMPLE_RATE_HZ, tone
 from small import QUIET, write_encoder, write_language_model
 from uniwhisper.core.errors import AudioError, OutputError
@@ -136,8 +135,7 @@ def test_a_folder_of_recordings_becomes_a_page(tiny_model, tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, tone(0.5, 200 + 100 * len(name)), SAMPLE_RATE_HZ)
     (folder / "broken.wav").write_bytes(b"not audio")
-    command = [sys.executable, "-m", "uniwhisper", "demo", "--audio", folder, "-o", tmp_path / "out"]
-    done = subprocess.run([*command, "--model", tiny_model], capture_output=True, text=True)
+    done = uniwhisper("demo", "--audio", folder, "-o", tmp_path / "out", "--model", tiny_model)
     assert done.returncode == 1, done.stderr
     assert done.stdout.strip() == str(tmp_path / "out" / "report.html")
     html = (tmp_path / "out" / "report.html").read_text()

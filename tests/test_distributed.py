@@ -31,7 +31,15 @@ STEPS = [
     "loop.checkpoint_every_steps=25",
     "loop.micro_batches=2",
 ]
+SHORT = ["steps=4", "loop.checkpoint_every_steps=4"]
 RESIDENT = ["steps=6", "loop.checkpoint_every_steps=6", "loop.audio=resident"]
+TWO_RANKS = {
+    "replicas": ([], None),
+    "shards": (["loop.parallel=shard"], "alone"),
+    "resident": (RESIDENT, None),
+    "compiled": ([*SHORT, "loop.parallel=shard", "loop.compiled=true", "loop.recompute=layers"], None),
+}
+"""Changes of the recipe, and the run on one rank that is gone on with; None: none. All in one start of two ranks."""
 SCRIPT = """
 import sys, torch
 from functools import partial
@@ -41,8 +49,16 @@ torch.set_num_threads(1)
 torch.compile = partial(torch.compile, backend="eager")  # traced, where a recipe says compiled; no code is generated
 from test_training import run, short_recipe
 from uniwhisper.training.overrides import override
-recipe = override(short_recipe(Path({lm!r})), {changes!r})
-run(recipe, Path({prepared!r}), Path({output!r}), resume={resume}, cache={cache!r} and Path({cache!r}))
+# One group for all the runs: gloo does not join a second time in the same processes.
+join, leave = torch.distributed.init_process_group, torch.distributed.destroy_process_group
+torch.distributed.init_process_group = lambda *how, **more: torch.distributed.is_initialized() or join(*how, **more)
+torch.distributed.destroy_process_group = lambda: None
+ground = Path({ground!r})
+for name, (changes, after) in {runs!r}.items():
+    recipe = override(short_recipe(ground / "lm"), changes)
+    cache = ground / "cache" if "loop.audio=resident" in changes else None
+    run(recipe, ground / "prepared", ground / "two" / name, resume=after is not None, cache=cache)
+leave()
 """
 
 
@@ -65,22 +81,18 @@ def alone(ground) -> Path:
     return ground / "alone"
 
 
-def on_two_ranks(ground: Path, output: Path, *changes: str, resume: bool = False, cache: Path | None = None) -> None:
-    script = output.with_suffix(".py")
-    script.write_text(
-        SCRIPT.format(
-            tests=str(Path(__file__).parent),
-            lm=str(ground / "lm"),
-            prepared=str(ground / "prepared"),
-            output=str(output),
-            changes=[*STEPS, *changes],
-            resume=resume,
-            cache=cache and str(cache),
-        )
-    )
+@pytest.fixture(scope="module")
+def two(ground, alone) -> Path:
+    """The runs on two ranks, by name, in processes that are started once."""
+    shutil.copytree(alone, ground / "two/shards")
+    shutil.rmtree(ground / "two/shards/checkpoints/step-00000050")
+    runs = {name: ([*STEPS, *changes], after) for name, (changes, after) in TWO_RANKS.items()}
+    script = ground / "two.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), ground=str(ground), runs=runs))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
+    return ground / "two"
 
 
 def assert_same_run(folder: Path, other: Path, steps: int = 50) -> None:
@@ -96,35 +108,27 @@ def assert_same_run(folder: Path, other: Path, steps: int = 50) -> None:
         assert (tensor - expected[name]).norm() <= 1e-2 * expected[name].norm() + 1e-3, name
 
 
-def test_two_replicas_give_the_run_of_one_and_one_goes_on_where_two_stopped(ground, alone, tmp_path):
-    on_two_ranks(ground, tmp_path / "two")
-    assert_same_run(tmp_path / "two", alone)
-    shutil.rmtree(tmp_path / "two/checkpoints/step-00000050")
-    run(override(short_recipe(ground / "lm"), STEPS), ground / "prepared", tmp_path / "two", resume=True)
-    assert_same_run(tmp_path / "two", alone)
+def test_two_replicas_give_the_run_of_one_and_one_goes_on_where_two_stopped(ground, alone, two, tmp_path):
+    assert_same_run(two / "replicas", alone)
+    shutil.copytree(two / "replicas", tmp_path / "one")
+    shutil.rmtree(tmp_path / "one/checkpoints/step-00000050")
+    run(override(short_recipe(ground / "lm"), STEPS), ground / "prepared", tmp_path / "one", resume=True)
+    assert_same_run(tmp_path / "one", alone)
 
 
-def test_two_shards_go_on_where_one_rank_stopped_and_leave_whole_tensors(ground, alone, tmp_path):
-    shutil.copytree(alone, tmp_path / "two")
-    shutil.rmtree(tmp_path / "two/checkpoints/step-00000050")
-    on_two_ranks(ground, tmp_path / "two", "loop.parallel=shard", resume=True)
-    assert_same_run(tmp_path / "two", alone)
+def test_two_shards_go_on_where_one_rank_stopped_and_leave_whole_tensors(alone, two):
+    assert_same_run(two / "shards", alone)
 
 
-def test_audio_resident_on_every_rank_gives_the_run_of_one(ground, tmp_path):
-    changes = [*STEPS, *RESIDENT]
-    prepared, cache = ground / "prepared", tmp_path / "cache"
-    run(override(short_recipe(ground / "lm"), changes), prepared, tmp_path / "one", cache=cache)
-    on_two_ranks(ground, tmp_path / "two", *RESIDENT, cache=cache)
-    assert_same_run(tmp_path / "two", tmp_path / "one", steps=6)
+def test_audio_resident_on_every_rank_gives_the_run_of_one(ground, two, tmp_path):
+    recipe = override(short_recipe(ground / "lm"), [*STEPS, *RESIDENT])
+    run(recipe, ground / "prepared", tmp_path / "one", cache=ground / "cache")
+    assert_same_run(two / "resident", tmp_path / "one", steps=6)
 
 
-def test_two_shards_compiled_and_computing_again_give_the_run_of_one(ground, tmp_path):
-    short = ["steps=4", "loop.checkpoint_every_steps=4"]
-    run(override(short_recipe(ground / "lm"), [*STEPS, *short]), ground / "prepared", tmp_path / "one")
-    how = ["loop.parallel=shard", "loop.compiled=true", "loop.recompute=layers"]
-    on_two_ranks(ground, tmp_path / "two", *short, *how)
-    assert_same_run(tmp_path / "two", tmp_path / "one", steps=4)
+def test_two_shards_compiled_and_computing_again_give_the_run_of_one(ground, two, tmp_path):
+    run(override(short_recipe(ground / "lm"), [*STEPS, *SHORT]), ground / "prepared", tmp_path / "one")
+    assert_same_run(two / "compiled", tmp_path / "one", steps=4)
 
 
 def test_a_step_with_fewer_clips_than_ranks_is_one_error(ground):

@@ -17,22 +17,22 @@ from uniwhisper.model.encoder import WhisperEncoder
 CONFIG = EncoderConfig(mel_bins=80, width=32, heads=1, layers=1)
 
 
-@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
-def test_float32_on_a_cpu_is_float32_whatever_the_caller_chose(precision):
+def test_float32_on_a_cpu_is_float32_whatever_the_caller_chose():
     """The products differ only on CPUs with bfloat16 units; the settings do everywhere."""
-    script = f"""
+    script = """
 import torch
 from uniwhisper.embedding.device import full_float32
 a, b = torch.randn(256, 256), torch.randn(256, 256)
 exact = a.double() @ b.double()
-torch.set_float32_matmul_precision("{precision}")
 operators = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
-before = [operator.fp32_precision for operator in operators]
-with full_float32(torch.device("cpu")):
-    assert [operator.fp32_precision for operator in operators] == ["ieee", "ieee"]
-    assert ((a @ b).double() - exact).norm() / exact.norm() < 1e-6
-assert [operator.fp32_precision for operator in operators] == before
-assert torch.get_float32_matmul_precision() == "{precision}"
+for precision in ("highest", "high", "medium"):
+    torch.set_float32_matmul_precision(precision)
+    before = [operator.fp32_precision for operator in operators]
+    with full_float32(torch.device("cpu")):
+        assert [operator.fp32_precision for operator in operators] == ["ieee", "ieee"], precision
+        assert ((a @ b).double() - exact).norm() / exact.norm() < 1e-6, precision
+    assert [operator.fp32_precision for operator in operators] == before, precision
+    assert torch.get_float32_matmul_precision() == precision
 """
     subprocess.run([sys.executable, "-c", script], check=True)
 

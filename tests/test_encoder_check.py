@@ -2,14 +2,13 @@
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from command import uniwhisper
 from uniwhisper.embedding.embedder import Embedder
 from uniwhisper.embedding.table import EmbeddingTable, Failure, FrameVectors
 from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
@@ -221,8 +220,7 @@ class Mean:
 )
 def test_the_verb_says_whether_an_encoder_can_be_judged(tmp_path, text, status, words):
     (tmp_path / "mine.py").write_text(text)
-    command = [sys.executable, "-m", "uniwhisper", "check-encoder", "--model", "mine.py", "--device", "cpu"]
-    done = subprocess.run([*command, "--long", "31"], cwd=tmp_path, capture_output=True, text=True)
+    done = uniwhisper("check-encoder", "--model", "mine.py", "--device", "cpu", "--long", "31", cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert words in done.stdout
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from test_evaluation_run import TwoNumbers, clips_of_fold, suite_content, uniwhisper, write_tar
+from command import uniwhisper
+from test_evaluation_run import TwoNumbers, clips_of_fold, suite_content, write_tar
 from uniwhisper.evaluation.compare import CompareError, compare, open_result
 from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.results import write_result

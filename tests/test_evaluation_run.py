@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from command import uniwhisper
 from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
 from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
@@ -495,12 +496,6 @@ def test_log_mel_statistics_are_those_of_the_real_columns():
     np.testing.assert_allclose(table.vectors[0], [*real.mean(axis=1), *real.std(axis=1)], atol=1e-4)
     assert [failure.index for failure in table.failures] == [1]
     assert table.seconds.tolist() == [20_001 / SAMPLE_RATE_HZ]
-
-
-def uniwhisper(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "uniwhisper", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
-    )
 
 
 def test_the_verb_judges(data, write_suite, tmp_path, tiny_model):

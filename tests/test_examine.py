@@ -1,8 +1,6 @@
 """Examinations: layers against encoders whose layers are known, altered clips against what was done to them."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from command import uniwhisper
 from conftest import SAMPLE_RATE_HZ, tone
 from test_evaluation_run import clips_of_fold, suite_content, wav, write_tar
 from uniwhisper.audio.load import read
@@ -351,20 +350,16 @@ class Toy:
 """
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "uniwhisper", *map(str, words)], capture_output=True, text=True)
-
-
 def test_the_commands(data, suite_file, tmp_path):
     (tmp_path / "toy_encoder.py").write_text(ADAPTER)
     common = [
         "--model", tmp_path / "toy_encoder.py", "--suite", suite_file, "--data", data, "-o", tmp_path / "results",
         "--cache", tmp_path / "cache", "--device", "cpu",
     ]  # fmt: skip
-    done = command("examine", "layers", *common, "--measure", "knn")
+    done = uniwhisper("examine", "layers", *common, "--measure", "knn")
     assert done.returncode == 0, done.stderr
     assert "minus final" in done.stdout and "1.000" in done.stdout
-    done = command("examine", "robustness", *common, "--condition", "noise:0", "--condition", "length:1", "--json")
+    done = uniwhisper("examine", "robustness", *common, "--condition", "noise:0", "--condition", "length:1", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [each["name"] for each in result["conditions"]] == ["noise:0", "length:1"]
@@ -374,13 +369,13 @@ def test_the_commands(data, suite_file, tmp_path):
         assert json.loads(written.read_text())["format"] == f"uniwhisper-{kind}"
         assert Image.open(written.with_suffix(".png")).size[0] > 500
         assert f"({written.with_suffix('.png').name})" in written.with_suffix(".md").read_text()
-    done = command("examine", "layers", *common)
+    done = uniwhisper("examine", "layers", *common)
     assert done.returncode == 2 and "exists" in done.stderr
-    done = command("report", tmp_path / "results", "-o", tmp_path / "page.html")
+    done = uniwhisper("report", tmp_path / "results", "-o", tmp_path / "page.html")
     assert done.returncode == 2 and "no result" in done.stderr, "examinations are not results of evaluate"
 
 
 def test_a_measure_that_is_none_is_refused(data, suite_file):
-    done = command("examine", "layers", "--suite", suite_file, "--data", data, "--measure", "svm")
+    done = uniwhisper("examine", "layers", "--suite", suite_file, "--data", data, "--measure", "svm")
     assert done.returncode == 2 and "no measure 'svm'" in done.stderr
     assert wav(440.0)[:4] == b"RIFF"

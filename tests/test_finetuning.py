@@ -2,14 +2,13 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from command import uniwhisper
 from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import ManifestError, WeightsError
 from uniwhisper.finetuning.classifier import Classifier
@@ -33,10 +32,6 @@ def sounds(tmp_path_factory) -> Path:
             place = folder / name / ("more" if number % 2 else "") / f"{number}.wav"
             soundfile.write(place, wave_S, SAMPLE_RATE_HZ)
     return folder
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "uniwhisper", *arguments], capture_output=True, text=True)
 
 
 def test_a_folder_names_its_classes(sounds):
@@ -143,7 +138,7 @@ def test_training_the_encoder_lowers_its_loss_and_leaves_the_original(sounds, ti
 def made(sounds, tiny_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "classifier"
     (sounds / "noise" / "broken.wav").write_bytes(b"RIFF nothing")
-    done = run("finetune", sounds, "-o", folder, "--model", tiny_model, "--json")
+    done = uniwhisper("finetune", sounds, "-o", folder, "--model", tiny_model, "--json")
     (sounds / "noise" / "broken.wav").unlink()
     assert done.returncode == 1, done.stderr  # one file could not be read
     told = json.loads(done.stdout)
@@ -171,16 +166,16 @@ def test_the_folder_gives_the_scores_it_claims(made, sounds):
 def test_classify_names_failures_and_writes_probabilities(made, sounds, tmp_path):
     good, bad = sounds / "noise" / "0.wav", tmp_path / "absent.wav"
     arguments = ["classify", good, bad, "--classifier", made, "-o", tmp_path / "out.csv", "--top", "2"]
-    done = run(*arguments)
+    done = uniwhisper(*arguments)
     assert done.returncode == 1 and "absent.wav" in done.stderr
     name, first, second = done.stdout.strip().split("\t")
     assert name == str(good) and first.startswith("noise ") and second.startswith("low tone ")
     (header, row) = csv.reader((tmp_path / "out.csv").open())
     assert header == ["path", "label", "low tone", "noise"]
     assert row[:2] == [str(good), "noise"] and abs(float(row[2]) + float(row[3]) - 1) < 1e-5
-    told = json.loads(run(*arguments[:5], "--json").stdout)
+    told = json.loads(uniwhisper(*arguments[:5], "--json").stdout)
     assert told["files"][0]["label"] == "noise" and told["failed"][0]["path"] == str(bad)
-    assert run("classify", bad, "--classifier", made).returncode == 2
+    assert uniwhisper("classify", bad, "--classifier", made).returncode == 2
 
 
 def test_mixed_folders_are_refused(made, tiny_model, tmp_path):
@@ -199,5 +194,5 @@ def test_mixed_folders_are_refused(made, tiny_model, tmp_path):
 
 def test_nothing_is_left_when_labels_are_bad(tmp_path):
     (tmp_path / "list.csv").write_text("path,label\na.wav,x\n")
-    done = run("finetune", tmp_path / "list.csv", "-o", tmp_path / "out")
+    done = uniwhisper("finetune", tmp_path / "list.csv", "-o", tmp_path / "out")
     assert done.returncode == 2 and [path.name for path in tmp_path.iterdir()] == ["list.csv"]

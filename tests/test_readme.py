@@ -3,14 +3,13 @@
 import contextlib
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from command import uniwhisper
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -45,7 +44,7 @@ def test_shell_example_prints_what_it_shows():
     (example,) = (code for language, code in BLOCKS if language == "console")
     command, *expected = example.strip().splitlines()
     words = command.removeprefix("$ uniwhisper ").split()
-    done = subprocess.run([sys.executable, "-m", "uniwhisper", *words], capture_output=True, text=True)
+    done = uniwhisper(*words)
     assert done.returncode == 0, done.stderr
     # The measured speed is left out of README: it is another figure on every machine.
     assert [line for line in done.stdout.splitlines() if not line.startswith("speed")] == expected
@@ -59,7 +58,7 @@ def test_every_command_and_option_in_readme_exists():
         verb = tuple(words[:2] if words[0] in ("data", "examine") else words[:1])
         options.setdefault(verb, set()).update(word for word in words if word.startswith("-"))
     for verb, used in options.items():
-        done = subprocess.run([sys.executable, "-m", "uniwhisper", *verb, "--help"], capture_output=True, text=True)
+        done = uniwhisper(*verb, "--help")
         assert done.returncode == 0, done.stderr
         for option in used:
             assert option in done.stdout, f"{verb} has no {option}"

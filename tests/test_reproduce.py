@@ -109,9 +109,9 @@ def test_a_killed_chain_continues_and_ends_with_the_same_weights(data, lm, tmp_p
     assert [state["trained"]["steps"] for state in states] == [6, 6]
     assert states[0]["chosen"] == states[1]["chosen"] | {"train_seconds": states[0]["chosen"]["train_seconds"]}
 
-    # A third start finds everything done: no run is touched.
+    # Started once more, here, it finds everything done: no run is touched.
     before = (tmp_path / "whole" / "S-seed0" / "run" / "metrics.jsonl").stat().st_mtime_ns
-    assert start(data, lm, tmp_path / "whole").wait() == 0
+    small_chain(data, lm, tmp_path / "whole").run(["S"], [0], lambda _: None, judge=False)
     assert (tmp_path / "whole" / "S-seed0" / "run" / "metrics.jsonl").stat().st_mtime_ns == before
 
 
