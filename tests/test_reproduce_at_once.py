@@ -6,8 +6,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixtures)
 from uniwhisper.cli.app import app
+from uniwhisper.reproduce import at_once
 from uniwhisper.reproduce.at_once import visible_gpus
+from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 
 
@@ -23,18 +26,49 @@ def test_floors_at_once_are_the_floors_one_by_one(tmp_path):
         results = [tmp_path / name / row / "smoke.json" for row in ("log-mel-seed0", "log-mel-seed1")]
         judged[name] = [[task["scores"] for task in json.loads(path.read_text())["tasks"]] for path in results]
     for row in ("log-mel-seed0", "log-mel-seed1"):
-        log = (tmp_path / "two" / "logs" / f"{row}.log").read_text()
+        log = (tmp_path / "two" / "logs" / f"{row}.judge.log").read_text()
         assert f"{row}: judging" in log
     assert judged["one"] == judged["two"] and rows["one"]["scores"] == rows["two"]["scores"]
     assert rows["one"]["runs"] == rows["two"]["runs"] and [run["seed"] for run in rows["two"]["runs"]] == [0, 1]
     assert not (tmp_path / "one" / "logs").exists()
 
 
+def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data, lm, tmp_path, monkeypatch):  # noqa: F811
+    chain = small_chain(data, lm, tmp_path / "out")
+    steps = []
+    monkeypatch.setattr(at_once, "decode", lambda *_: steps.append("decoded"))
+    monkeypatch.setattr(at_once, "run_errands", lambda errands, *_, **__: steps.append(errands))
+    monkeypatch.setattr(Chain, "ask_gate", lambda *_: steps.append("gate"))
+    rows = ["U", "C+U", "log-mel"]
+    at_once.run_at_once(chain, rows, [0], ["reproduce"], at_once=2, say=lambda _: None)
+    assert [one for one in steps if isinstance(one, str)] == ["decoded", "gate"] and steps[2] == "gate"
+    before, after = (
+        {one.name.replace("-seed0", ""): (one.after or "").replace("-seed0", "") for one in part}
+        for part in steps[1::2]
+    )
+    assert before == {"S.train": "", "C.train": "S.train", "log-mel.judge": ""}
+    assert after == {
+        "U.train": "S.train", "C+U.train": "C.train",
+        "S.judge": "S.train", "C.judge": "C.train", "U.judge": "U.train", "C+U.judge": "C+U.train",
+    }  # fmt: skip
+    first = min(steps[3], key=lambda one: one.rank)
+    assert first.command[-1] == "judge" and first.command[-6:-1] == ("--row", "S", "--seed", "0", "--alone")
+
+    # A start that is trained but not chosen yet is not done; one that is chosen is not trained again.
+    state = tmp_path / "out" / "S-seed0" / "row.json"
+    state.parent.mkdir(parents=True)
+    for stages, left in (({"trained": {}}, True), ({"trained": {}, "chosen": {}}, False)):
+        state.write_text(json.dumps(stages))
+        steps.clear()
+        at_once.run_at_once(chain, rows, [0], ["reproduce"], at_once=2, say=lambda _: None)
+        assert ("S-seed0.train" in [one.name for one in steps[1]]) == left
+
+
 def test_a_row_that_fails_is_named_with_its_log(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     write_smoke_data(tmp_path / "data", training_variants=1, evaluation_variants=1)
     arguments = ["reproduce", "smoke", "-o", str(tmp_path), "--row", "random", "--at-once", "2"]
-    with pytest.raises(ValueError, match="1 of 1 rows failed: random-seed0"):
+    with pytest.raises(ValueError, match=r"1 of 1 failed: random-seed0\.judge"):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 

@@ -49,7 +49,7 @@ def test_a_failure_is_named_and_stops_only_what_waits_for_it(tmp_path):
     errands = [fails, errand(tmp_path, "U", "S"), errand(tmp_path, "V", "U"), errand(tmp_path, "other")]
     with pytest.raises(OutputError) as caught:
         run_errands(errands, tmp_path / "logs", at_once=1, devices=[], say=lambda _: None)
-    assert "1 of 4 rows failed: S" in str(caught.value)
+    assert "1 of 4 failed: S" in str(caught.value)
     assert "not begun, for they wait for one that failed: U, V" in str(caught.value)
     assert (tmp_path / "other").is_file() and not (tmp_path / "U").exists()
     assert "no such thing" in (tmp_path / "logs" / "S.log").read_text()

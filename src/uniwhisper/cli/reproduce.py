@@ -61,7 +61,9 @@ def reproduce(
         bool,
         typer.Option("--collect", help="Run nothing: the table of what is judged in -o, from whichever machines."),
     ] = False,
-    alone: Annotated[bool, typer.Option("--alone", hidden=True, help="Run these rows and make no table.")] = False,
+    alone: Annotated[
+        str | None, typer.Option("--alone", hidden=True, help="train or judge: that, of these rows only; no table.")
+    ] = None,
     lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODEL", help="paper: the Whisper that S is, e.g. a hub id.")
@@ -96,8 +98,8 @@ def reproduce(
         else:
             print_plan(described)
         return
-    if alone:
-        chain.run(names, numbers, note, alone=True)
+    if alone is not None:
+        chain.run(names, numbers, note, alone=True, judge=alone == "judge")
         return
     if at_once > 1 and not collect:
         from uniwhisper.reproduce.at_once import run_at_once

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from uniwhisper.data.decoded import decode
 from uniwhisper.reproduce.chain import Chain, plan
@@ -12,6 +13,9 @@ from uniwhisper.reproduce.rows import ROWS, steps_of
 from uniwhisper.reproduce.schedule import Errand, run_errands
 
 LOGS_NAME = "logs"
+Stage = Literal["train", "judge"]
+_STARTS, _JUDGES, _TRAINS = range(3)
+"""What is begun first. What is trained is judged before more is trained: an interrupted chain then leaves scores."""
 
 
 def run_at_once(
@@ -25,7 +29,9 @@ def run_at_once(
 ) -> None:
     """Run what is not yet done of these rows and what they need, at most `at_once` at a time.
 
-    The short rows first, then the gate, then the long ones. Where there are GPUs, processes are dealt out to them.
+    Training and judging are processes of their own, so nothing waits until what it starts from is judged. Before the
+    gate: floors, and what others start from; after it the long rows and all other judging. Where there are GPUs,
+    processes are dealt out to them.
 
     Args:
         arguments: of `uniwhisper`, to which `--row`, `--seed` and `--alone` are added for each process.
@@ -34,15 +40,28 @@ def run_at_once(
         RecipeError: an unknown row; the gate is not passed.
         OutputError: rows failed, named with their logs.
     """
-    asked = [job for job in plan(chain.scale, rows, seeds) if chain.progress_of(job) != "judged"]
-    if any(steps_of(ROWS[job.row], chain.scale) for job in asked):
+    progress = {job: chain.progress_of(job) for job in plan(chain.scale, rows, seeds)}
+    judged = [job for job, stage in progress.items() if stage != "judged"]
+    # A start that lost a file is trained again by whatever goes on from it.
+    trained = [job for job in judged if steps_of(ROWS[job.row], chain.scale) and progress[job] != "trained"]
+    if trained:
         say("decoding the audio once for all rows")
         decode(chain.manifest, chain.cache)
     gpus = visible_gpus()
-    for long in (False, True):
-        errands = [_errand(chain, job, arguments) for job in asked if ROWS[job.row].long == long]
-        if long and errands:
-            chain.ask_gate(seeds, say)
+    train = [_errand(chain, job, arguments, "train") for job in trained]
+    judge = [_errand(chain, job, arguments, "judge") for job in judged]
+    long = [_name(job, "train") for job in trained if ROWS[job.row].long]
+    before = [one for one in train if one.name not in long] + [one for one in judge if one.after is None]
+    if long:
+        _run(before, chain, at_once, gpus, say)
+        chain.ask_gate(seeds, say)
+    _run([one for one in (*train, *judge) if not long or one not in before], chain, at_once, gpus, say)
+
+
+def _run(
+    errands: Sequence[Errand], chain: Chain, at_once: int, gpus: Sequence[str], say: Callable[[str], None]
+) -> None:
+    if errands:
         run_errands(errands, chain.output / LOGS_NAME, at_once=at_once, devices=gpus, say=say)
 
 
@@ -58,8 +77,17 @@ def visible_gpus() -> list[str]:
     return [str(number) for number, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
 
 
-def _errand(chain: Chain, job: Job, arguments: Sequence[str]) -> Errand:
+def _errand(chain: Chain, job: Job, arguments: Sequence[str], stage: Stage) -> Errand:
     row = ROWS[job.row]
-    command = (sys.executable, "-m", "uniwhisper", *arguments, "--row", job.row, "--seed", str(job.seed), "--alone")
-    after = Job(row.needs, job.seed).folder_name if row.needs else None
-    return Errand(job.folder_name, after, steps_of(row, chain.scale), command)
+    command = (sys.executable, "-m", "uniwhisper", *arguments, "--row", job.row, "--seed", str(job.seed))
+    steps = steps_of(row, chain.scale)
+    if stage == "judge":
+        after, rank = (_name(job, "train") if steps else None), _JUDGES
+    else:
+        after = _name(Job(row.needs, job.seed), "train") if row.needs else None
+        rank = _TRAINS if row.long else _STARTS
+    return Errand(_name(job, stage), after, steps, (*command, "--alone", stage), rank)
+
+
+def _name(job: Job, stage: Stage) -> str:
+    return f"{job.folder_name}.{stage}"

@@ -69,7 +69,8 @@ class Chain:
 
         Args:
             judge: False: train only, which gives nothing to compare.
-            alone: True: leave out rows that were judged there before, and the gate, which the caller has asked.
+            alone: True: judge these rows only, neither what they need nor what was judged there before; and leave out
+                the gate, which the caller has asked.
 
         Raises:
             RecipeError: an unknown row; the gate is not passed; the development suite is not what is held out.
@@ -86,7 +87,7 @@ class Chain:
                 self.ask_gate(seeds, say)
                 passed = True
             one = self._made(job, made, say)
-            if judge:
+            if judge and (job.row in rows or not alone):
                 done.append(stages.finish(self, job, one, say))
         return sorted(done, key=lambda one: (list(ROWS).index(one.job.row), one.job.seed))
 
@@ -102,9 +103,10 @@ class Chain:
         """How far a job has come, by its folder alone: `judged`, `trained`, steps of a run, or nothing."""
         folder = self.output / job.folder_name
         state = json.loads((folder / STATE_NAME).read_text()) if (folder / STATE_NAME).is_file() else {}
-        for stage in ("judged", "trained"):
-            if stage in state:
-                return stage
+        if "judged" in state:
+            return "judged"
+        if ("chosen" if _chooses(job, self.scale) else "trained") in state:
+            return "trained"
         lines = read_metrics(folder / "run")
         return f"step {lines[-1]['step']:,}" if lines else "–"
 

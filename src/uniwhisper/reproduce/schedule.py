@@ -1,8 +1,8 @@
 """Several rows at once: each in a process of its own, as soon as what it starts from is done.
 
-A process runs its row alone, so it leaves what a chain leaves that runs row by row. Rows that others
-wait for go first, then those of more steps. Each has its share of the cores, else every one would start loader
-processes for all of them.
+A process runs its row alone, so it leaves what a chain leaves that runs row by row. What has a lower rank goes first,
+then what others wait for, then what takes more steps. Each has its share of the cores, else every one would start
+loader processes for all of them.
 """
 
 import os
@@ -32,6 +32,8 @@ class Errand:
     steps: int
     """How long it takes, in any unit."""
     command: tuple[str, ...]
+    rank: int = 0
+    """Of those that are ready, the lowest is begun first."""
 
 
 def run_errands(
@@ -60,7 +62,7 @@ def run_errands(
     try:
         while True:
             ready += order.get_ready()
-            ready.sort(key=lambda name: (name not in followed, -by_name[name].steps))
+            ready.sort(key=lambda name: (by_name[name].rank, name not in followed, -by_name[name].steps))
             for slot in [slot for slot in range(at_once) if slot not in running][: len(ready)]:
                 name = ready.pop(0)
                 process = _begun(by_name[name], logs, devices[slot % len(devices)] if devices else None)
@@ -85,7 +87,7 @@ def run_errands(
     if failed:
         left = [name for name in by_name if name not in done and name not in failed]
         raise OutputError(
-            f"{len(failed)} of {len(errands)} rows failed: {', '.join(failed)}",
+            f"{len(failed)} of {len(errands)} failed: {', '.join(failed)}",
             expected="every row's process to end with status 0",
             got=f"{len(done)} that did"
             + (f"; not begun, for they wait for one that failed: {', '.join(left)}" * bool(left)),
