@@ -90,7 +90,7 @@ def miniature(language_model: str, size: str = "tiny") -> Scale:
         start_optimizer=OptimizerConfig(
             encoder_learning_rate=1e-3 * factor, adapter_learning_rate=1e-3, warmup_steps=200
         ),
-        optimizer=OptimizerConfig(encoder_learning_rate=7e-4 * factor, adapter_learning_rate=1e-3, warmup_steps=200),
+        optimizer=OptimizerConfig(encoder_learning_rate=2e-4 * factor, adapter_learning_rate=1e-3, warmup_steps=200),
         loop=LoopConfig(
             precision="bf16",
             loss_normalisation="example",
