@@ -109,6 +109,9 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     (gathered.output / "log-mel-seed0" / f"{load_suite(chain.scale.suite).name}.npz").write_bytes(b"cut")
     with pytest.raises(OutputError, match="log-mel-seed0"):
         collect(gathered)
+    (gathered.output / "log-mel-seed0" / "row.json").write_text("{")
+    with pytest.raises(OutputError, match=r"row\.json cannot be read"):
+        collect(gathered)
     with pytest.raises(OutputError, match="nothing is judged"):
         collect(replace(gathered, output=tmp_path / "nowhere"))
 

@@ -1,7 +1,7 @@
 """`uniwhisper reproduce`: the experiment as one command."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -62,7 +62,8 @@ def reproduce(
         typer.Option("--collect", help="Run nothing: the table of what is judged in -o, from whichever machines."),
     ] = False,
     alone: Annotated[
-        str | None, typer.Option("--alone", hidden=True, help="train or judge: that, of these rows only; no table.")
+        Literal["train", "judge"] | None,
+        typer.Option("--alone", hidden=True, help="That, of these rows only; no table."),
     ] = None,
     lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
     start: Annotated[

@@ -11,7 +11,7 @@ from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import ROWS, available_rows
-from uniwhisper.reproduce.state import STATE_NAME
+from uniwhisper.reproduce.state import STATE_NAME, read_written
 
 
 def collect(chain: Chain) -> list[Done]:
@@ -29,7 +29,7 @@ def collect(chain: Chain) -> list[Done]:
         folders = {path.name.removeprefix(f"{row}-seed"): path for path in chain.output.glob(f"{row}-seed*")}
         for number in sorted(filter(str.isdecimal, folders), key=int):
             folder = folders[number]
-            state = json.loads((folder / STATE_NAME).read_text("utf-8")) if (folder / STATE_NAME).is_file() else {}
+            state = read_written(folder / STATE_NAME)
             if "judged" not in state:
                 continue
             one = _done(Job(row, int(number)), folder, state)
@@ -69,10 +69,9 @@ def _require_plan(chain: Chain, one: Done, folder: Path) -> None:
     row = ROWS[one.job.row]
     if row.objective is None or not one.steps:
         return
-    described = folder / "run" / "run.json"
-    if not described.is_file():
+    written = read_written(folder / "run" / "run.json")
+    if not written:
         _require(folder, "run/run.json", "what training wrote there", "no such file")
-    written = json.loads(described.read_text("utf-8"))
     _require(folder, "training manifest", chain.manifest.hash, written["manifest_hash"])
     scale = chain.scale
     if row.name != "S" and "N" in row.steps:

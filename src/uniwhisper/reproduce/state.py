@@ -17,6 +17,25 @@ from uniwhisper.core.identity import hash_file
 STATE_NAME = "row.json"
 
 
+def read_written(path: Path) -> dict[str, Any]:
+    """A JSON object that the chain or a run wrote; empty: there is no such file.
+
+    Raises:
+        OutputError: the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(written, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{path} cannot be read", expected="what the chain wrote there", got=str(error), fix="remove the folder"
+        ) from None
+    return written
+
+
 @dataclass(frozen=True)
 class RowState:
     """The state of one (row, seed) in `folder`, which belongs to a plan and to no other.
@@ -33,16 +52,10 @@ class RowState:
         Raises:
             OutputError: the folder holds a row of another plan, or the file is damaged.
         """
-        path = self.folder / STATE_NAME
-        if not path.is_file():
+        state = read_written(self.folder / STATE_NAME)
+        if not state:
             return {}
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            key = state["key"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise OutputError(
-                f"{path} cannot be read", expected="what the chain wrote there", got=str(error), fix="remove the folder"
-            ) from None
+        key = str(state.get("key"))
         if key != self.key:
             raise OutputError(
                 f"{self.folder} holds a row of another plan",
