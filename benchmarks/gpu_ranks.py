@@ -83,8 +83,12 @@ def main() -> None:
     report.add(f"{size}, 1 GPU", **alone)
     for count in counts:
         for how in ("replicate", "shard"):
-            got = run(size, how, count)
-            report.add(f"{size}, {count} GPUs, {how}", of_linear=alone["seconds"] / got["seconds"], **got)
+
+            def measure(how: str = how, count: int = count) -> dict[str, float]:
+                got = run(size, how, count)
+                return {"of_linear": alone["seconds"] / got["seconds"], **got}
+
+            report.attempt(f"{size}, {count} GPUs, {how}", measure)
     print(report.write())
 
 
