@@ -22,8 +22,9 @@ import torch
 import uniwhisper.embedding.embedder as embedder_module
 from measure import Report
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.embedding.batches import default_batch_seconds
 from uniwhisper.embedding.decode import Inputs
-from uniwhisper.embedding.embedder import BATCH_SECONDS, Embedder
+from uniwhisper.embedding.embedder import Embedder
 from uniwhisper.model.weights import random_encoder
 
 FORMATS = {"flac": {"format": "FLAC", "subtype": "PCM_16"}, "opus": {"format": "OGG", "subtype": "OPUS"}}
@@ -102,7 +103,7 @@ def main() -> None:
     embedder_module.launch = watch.launch
     name = torch.cuda.get_device_name() if gpu else "cpu"
     report = Report("from_files", {"size": size, "device": name, "cores": os.cpu_count(), "torch": torch.__version__})
-    ahead = BATCH_SECONDS[device.type]
+    ahead = default_batch_seconds(device, embedder.width)
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("5 s", "1 to 30 s"):
             for suffix in FORMATS:

@@ -13,12 +13,13 @@ import torch
 
 from measure import Report, copy_peak, encoder_bytes, encoder_operations, matrix_peak, median_seconds
 from uniwhisper.core.units import frame_count
+from uniwhisper.embedding.batches import default_batch_seconds
 from uniwhisper.model.attention import attend_packed
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
 from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.half import in_half
 from uniwhisper.model.packing import Packing
 
-BATCH_MELS = 96_000  # 960 s
 CUDA = torch.device("cuda")
 
 
@@ -28,7 +29,7 @@ def bf16():
         yield
 
 
-def lengths(kind: str, mels: int = BATCH_MELS, seed: int = 0) -> list[int]:
+def lengths(kind: str, mels: int, seed: int = 0) -> list[int]:
     """Mels of the clips of one batch of about `mels` in all."""
     if kind != "mixture":
         each = {"30 s": 3000, "5 s": 500}[kind]
@@ -95,44 +96,34 @@ def peers(report: Report, size: str, config: EncoderConfig, peak: float) -> floa
 def ours(report: Report, size: str, config: EncoderConfig, peak: float, bandwidth: float, theirs: float) -> None:
     with torch.device("cuda"):
         exact = WhisperEncoder(config).cuda().eval()
-    uniform = 0.0
-    for residual in (torch.float32, torch.bfloat16) if size == "large-v3" else (torch.float32,):
-        encoder = exact.in_half(residual=residual)
-        label = f"{size} bf16, sums {str(residual).removeprefix('torch.')}"
-        for compiled in (False, True):
-            if not compiled and residual is torch.bfloat16:
-                continue
-            if compiled:
-                encoder.compile()
-            sizes = (BATCH_MELS, BATCH_MELS // 4) if compiled and size != "large-v3" else (BATCH_MELS,)
-            for mels in sizes:
-                for kind in ("30 s", "5 s", "mixture"):
-                    counts = lengths(kind, mels)
+    encoder = in_half(exact)
+    seconds = default_batch_seconds(CUDA, config.width)
+    for form in ("eager", "compiled"):
+        if form == "compiled":
+            encoder.compile()
+        uniform = 0.0
+        for kind in ("30 s", "5 s", "mixture"):
+            counts = lengths(kind, int(100 * seconds))
 
-                    def measure(encoder=encoder, counts=counts, kind=kind) -> dict:
-                        mel, mel_counts = mels_of(config, counts)
-                        with bf16():
-                            seconds = median_seconds(lambda: encoder.packed(mel, mel_counts))
-                        got = figures(config, counts, seconds, peak)
-                        frames = sum(frame_count(count) for count in counts)
-                        floor = max(
-                            encoder_operations(config, [frame_count(c) for c in counts]) / peak,
-                            encoder_bytes(config, frames) / bandwidth,
-                        )
-                        got["floor_share"] = floor / seconds
-                        if kind != "mixture":
-                            got["times_transformers"] = got["clips_per_s"] / theirs
-                        return got
+            def measure(counts=counts, kind=kind) -> dict:
+                mel, mel_counts = mels_of(config, counts)
+                with bf16():
+                    once = median_seconds(lambda: encoder.packed(mel, mel_counts))
+                got = figures(config, counts, once, peak)
+                frames = [frame_count(count) for count in counts]
+                floor = max(encoder_operations(config, frames) / peak, encoder_bytes(config, sum(frames)) / bandwidth)
+                got["floor_share"] = floor / once
+                if kind != "mixture":
+                    got["times_transformers"] = got["clips_per_s"] / theirs
+                return got
 
-                    form = "compiled" if compiled else "eager"
-                    got = report.attempt(f"{label}, {form}, {kind}, {mels // 100} s", measure)
-                    if kind == "30 s":
-                        uniform = got.get("audio_h_per_s", float("nan"))
-                    elif kind == "mixture" and "audio_h_per_s" in got:
-                        report.add("    mixture over 30 s windows, audio rate", ratio=got["audio_h_per_s"] / uniform)
-            if compiled:
-                recompiles(report, encoder, config)
-                differences(report, label, encoder, exact, config)
+            got = report.attempt(f"{size} bf16, {form}, {kind}, {seconds:.0f} s", measure)
+            if kind == "30 s":
+                uniform = got.get("audio_h_per_s", float("nan"))
+            elif kind == "mixture" and "audio_h_per_s" in got:
+                report.add("    mixture over 30 s windows, audio rate", ratio=got["audio_h_per_s"] / uniform)
+    recompiles(report, encoder, config)
+    differences(report, f"{size} bf16", encoder, exact, config)
     if size == "large-v3":
         attention(report, config)
 

@@ -3,10 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+
 from uniwhisper.embedding.decode import Window
+
+# Padded audio per batch. A CPU gains nothing from more than a few windows at once; a GPU wants to be filled, and an
+# encoder half as wide does so with twice as much.
+BATCH_SECONDS = {"cpu": 120.0, "cuda": 960.0}
+FULL_WIDTH = 1280
+"""Of the encoder that the figure for a GPU is for: Whisper large."""
 
 # What a clip costs at least: thousands of one-sample clips are not free.
 MIN_CLIP_SECONDS = 0.25
+
+
+def default_batch_seconds(device: torch.device, width: int) -> float:
+    """Seconds of padded audio in a batch, for an encoder of this width D."""
+    seconds = BATCH_SECONDS[device.type]
+    return seconds if device.type == "cpu" else seconds * FULL_WIDTH / width
 
 
 @dataclass

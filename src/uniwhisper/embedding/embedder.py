@@ -19,7 +19,7 @@ from uniwhisper.audio.load import AudioSource
 from uniwhisper.core.errors import AudioError, UserError
 from uniwhisper.core.identity import code_identity
 from uniwhisper.core.units import FRAMES_PER_SECOND
-from uniwhisper.embedding.batches import Budget, pack
+from uniwhisper.embedding.batches import Budget, default_batch_seconds, pack
 from uniwhisper.embedding.clips import Encoded, clip_blocks, not_finite
 from uniwhisper.embedding.decode import Inputs, Window
 from uniwhisper.embedding.device import Precision, arithmetic, is_out_of_memory
@@ -27,6 +27,7 @@ from uniwhisper.embedding.launched import Launched, launch
 from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock, FrameVectors
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.half import in_half
 from uniwhisper.model.quantize import in_int8
 from uniwhisper.model.weights import load_encoder
 
@@ -34,8 +35,6 @@ OnError = Literal["raise", "skip"]
 Progress = Callable[[float, float], None]
 """Called with the seconds of audio done and the seconds in total (from the files' headers)."""
 
-# Padded audio per batch. A CPU gains nothing from more than a few windows at once; a GPU wants to be filled.
-BATCH_SECONDS = {"cpu": 120.0, "cuda": 960.0}
 POOLING = "mean of all real frames"
 
 
@@ -245,7 +244,7 @@ class Embedder:
             raise UserError(
                 "batch_seconds is not usable", expected="a number above 0", got=repr(asked), fix="leave it out"
             )
-        return BATCH_SECONDS[self.device.type] if asked is None else asked
+        return default_batch_seconds(self.device, self.width) if asked is None else asked
 
     def _encoded(
         self, windows: Iterator[Window], batch_seconds: float | None, reduce: Callable[[Tensor], Tensor]
@@ -307,7 +306,7 @@ def _as_asked(encoder: WhisperEncoder, precision: Precision, device: torch.devic
     if precision == "float32":
         return encoder
     if precision == "bf16":
-        return encoder.in_half()
+        return in_half(encoder)
     if precision == "int8" and device.type == "cpu":
         return in_int8(encoder)
     raise UserError(

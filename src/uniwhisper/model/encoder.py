@@ -9,7 +9,6 @@ Differs from it: nothing in the weights. Positions are never trained; they are r
 
 import math
 from collections.abc import Callable
-from copy import deepcopy
 from functools import lru_cache
 
 import torch
@@ -77,7 +76,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(width, heads)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self._before, self._after = _before_attention, _after_attention
+        self._before, self._after = before_attention, _after_attention
         self.recompute: Recompute | None = None
         """None: every activation that the backward pass needs is kept."""
 
@@ -103,7 +102,8 @@ def _computed_again(function: Callable[..., Tensor], *arguments: object) -> Tens
     return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
 
-def _before_attention(block: Block, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def before_attention(block: Block, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value of what enters `block`."""
     return block.attention.split(block.attention_norm(x_PD))
 
 
@@ -115,7 +115,7 @@ def _after_attention(block: Block, x_PD: Tensor, mixed_PJK: Tensor) -> Tensor:
 @lru_cache
 def compiled_halves() -> tuple[Callable, Callable]:
     """The two halves of a block, compiled when first called; the same functions for every block of every encoder."""
-    return torch.compile(_before_attention, dynamic=True), torch.compile(_after_attention, dynamic=True)
+    return torch.compile(before_attention, dynamic=True), torch.compile(_after_attention, dynamic=True)
 
 
 class WhisperEncoder(nn.Module):
@@ -166,23 +166,7 @@ class WhisperEncoder(nn.Module):
         """
         mels = self._check(mel_BMF, mel_counts_B, layer)
         slots = MelSlots(mels, to_device(mel_counts_B, mel_BMF.device).to(torch.int64))
-        x_PD = self._stem(mel_BMF, slots)
-        for block in self.blocks[:layer]:
-            x_PD = block(x_PD, slots.frames)
-        return (self.final_norm(x_PD) if layer is None else x_PD), slots.frames
-
-    def in_half(self, *, residual: torch.dtype = torch.float32) -> "WhisperEncoder":
-        """A copy for inference under bfloat16 autocast: matrices in bfloat16, so that no call converts them again.
-
-        Norms stay in float32. `residual` is what the blocks add to: in float32 their roundings do not add up.
-        """
-        copy = deepcopy(self)
-        for module in copy.modules():
-            if isinstance(module, nn.Linear | nn.Conv1d):
-                module.to(torch.bfloat16)
-        # The stem adds the positions, and a sum has the wider type.
-        copy.positions_TD = copy.positions_TD.to(residual)
-        return copy
+        return self._through(self._stem(mel_BMF, slots), slots.frames, layer), slots.frames
 
     def compile(self, *_: object, **__: object) -> None:  # in place, as in nn.Module
         """Compile the blocks, once for every number of clips and frames; costs seconds at the first call."""
@@ -199,7 +183,13 @@ class WhisperEncoder(nn.Module):
         x_QD = gelu(convolve(self.conv1, slots.spread(mel_BMF)))
         # Not zero after the first convolution, because of its bias; a clip alone is padded with zeros here too.
         x_RD = gelu(convolve(self.conv2, x_QD.masked_fill(slots.gap_Q1, 0)))
-        return slots.real(x_RD) + self.positions_TD[slots.frames.place_P]
+        return x_RD.index_select(0, slots.real_P) + self.positions_TD[slots.frames.place_P]
+
+    def _through(self, x_PD: Tensor, packing: Packing, layer: int | None) -> Tensor:
+        """Blocks, and without a `layer` the last normalisation: (P, D)."""
+        for block in self.blocks[:layer]:
+            x_PD = block(x_PD, packing)
+        return self.final_norm(x_PD) if layer is None else x_PD
 
     def _check(self, mel_BMF: Tensor, mel_counts_B: Tensor, layer: int | None) -> list[int]:
         if mel_BMF.ndim != 3 or mel_BMF.shape[1] != self.config.mel_bins:
@@ -225,9 +215,13 @@ def convolve(layer: nn.Conv1d, x_FC: Tensor) -> Tensor:
     cuDNN plans anew for every length it has not met, which costs more than the convolution itself when every batch has
     another length; a matrix product does not.
     """
+    return linear(windows(layer, x_FC), layer.weight.flatten(1), layer.bias)
+
+
+def windows(layer: nn.Conv1d, x_FC: Tensor) -> Tensor:
+    """What `layer` sees at each of its places of `x_FC`: rows of C · kernel numbers, zeros beyond the ends."""
     edge, (width,), (stride,) = layer.padding[0], layer.kernel_size, layer.stride
-    windows_TCK = pad(x_FC, (0, 0, edge, edge)).unfold(0, width, stride)
-    return linear(windows_TCK.flatten(1), layer.weight.flatten(1), layer.bias)
+    return pad(x_FC, (0, 0, edge, edge)).unfold(0, width, stride).flatten(1)
 
 
 def _initialise(module: nn.Module) -> None:

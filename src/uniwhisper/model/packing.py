@@ -106,16 +106,21 @@ class MelSlots:
 
     def spread(self, mel_BMF: Tensor) -> Tensor:
         """(Q, M): the real mels of `mel_BMF`, zeros between the clips. What lies in its padding, NaN too, is unread."""
+        every_NM = mel_BMF.transpose(1, 2).flatten(0, 1)
+        return every_NM.index_select(0, self.rows_of(mel_BMF.shape[2])).masked_fill(self.gap_Q1, 0)
+
+    def rows_of(self, width: int) -> Tensor:
+        """(Q,) int64: the mel at each place, among all of a batch padded to `width` mels; in a gap some real one."""
         slots = self._slots
         last_Q = self._mel_counts_B[slots.clip_P] - 1
-        rows_Q = slots.clip_P * mel_BMF.shape[2] + torch.minimum(slots.place_P, last_Q)
-        return mel_BMF.transpose(1, 2).flatten(0, 1).index_select(0, rows_Q).masked_fill(self.gap_Q1, 0)
+        return slots.clip_P * width + torch.minimum(slots.place_P, last_Q)
 
-    def real(self, slots_RD: Tensor) -> Tensor:
-        """(P, D): of the stem's output `slots_RD` (a row for every two places), the rows that are frames."""
+    @cached_property
+    def real_P(self) -> Tensor:
+        """int64: of the stem's output (a row for every two places), the rows that are frames."""
         slot_counts_B = self._slots.counts_B // FRAME_MELS
         starts_B = slot_counts_B.cumsum(0) - slot_counts_B
-        return slots_RD.index_select(0, starts_B[self.frames.clip_P] + self.frames.place_P)
+        return starts_B[self.frames.clip_P] + self.frames.place_P
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

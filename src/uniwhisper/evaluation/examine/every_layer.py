@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from uniwhisper.core.identity import hash_file
+from uniwhisper.embedding.batches import default_batch_seconds
 from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.device import full_float32
-from uniwhisper.embedding.embedder import BATCH_SECONDS, Embedder
+from uniwhisper.embedding.embedder import Embedder
 from uniwhisper.embedding.table import FrameBlock
 from uniwhisper.evaluation.adapters.pooling import ClipPooler, FramePooler
 from uniwhisper.evaluation.encoders import EncoderError, JudgedEncoder
@@ -100,7 +101,7 @@ class _Ours:
         wide: Any = _SideBySide(embedder.encoder)
         self._embedder = Embedder.from_encoder(wide, identity=embedder.identity["weights"], source=embedder.source)
         layers = embedder.encoder.config.layers + 2
-        self._batch_seconds = BATCH_SECONDS[embedder.device.type] / layers
+        self._batch_seconds = default_batch_seconds(embedder.device, embedder.width) / layers
         self.width = self._embedder.width
         self.identity = _identity(embedder.identity, [*map(str, range(layers - 1)), FINAL])
 
