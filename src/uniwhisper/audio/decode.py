@@ -186,16 +186,18 @@ def _open_libsndfile(file: BinaryIO, size: int, name: str) -> Iterator[Decoded]:
             format=f"{sound.format} {sound.subtype}",
             seconds=None if unknown else sound.frames / sound.samplerate,
             samples=None if unknown else sound.frames,
-            blocks=_libsndfile_blocks(sound, name),
+            blocks=_libsndfile_blocks(sound, name, None if unknown else sound.frames),
             seek=sound.seek if not unknown and sound.format in _EXACT_SEEK else None,
         )
 
 
-def _libsndfile_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[np.ndarray]:
+def _libsndfile_blocks(sound: soundfile.SoundFile, name: str, samples: int | None) -> Iterator[np.ndarray]:
     step = block_samples(sound.samplerate, sound.channels)
+    # An array of a whole block for a clip of a second costs more than the clip.
+    promised = step if samples is None else max(1, min(step, samples))
     while True:
         try:
-            block_SC = sound.read(step, dtype="float32", always_2d=True)
+            block_SC = sound.read(promised, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
             raise damaged(name, _reason(error)) from None
         if len(block_SC) == 0:

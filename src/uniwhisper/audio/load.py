@@ -146,9 +146,9 @@ def _blocks(source: AudioSource, name: str, sample_rate_hz: int) -> Iterator[np.
 def _checked_mono(decoded: Decoded, name: str) -> Iterator[np.ndarray]:
     count = 0
     for block_SC in decoded.blocks:
-        finite_S = np.isfinite(block_SC).all(axis=1)
-        if not finite_S.all():
-            raise _not_finite(decoded, finite_S, count, name)
+        finite_SC = np.isfinite(block_SC)
+        if not finite_SC.all():
+            raise _not_finite(decoded, finite_SC.all(axis=1), count, name)
         count += len(block_SC)
         yield block_SC[:, 0] if block_SC.shape[1] == 1 else block_SC.mean(axis=1, dtype=np.float64).astype(np.float32)
     if decoded.samples is not None and count < decoded.samples:

@@ -50,4 +50,6 @@ def regroup(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
                 yield np.concatenate(pending)
                 pending, have = [], 0
     if have:
-        yield np.concatenate(pending)
+        # Of the last block only its end may be meant: as a view it would keep the whole block in memory.
+        whole = len(pending) == 1 and len(pending[0]) == len(block)
+        yield pending[0] if whole else np.concatenate(pending)

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
+from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.errors import RecipeError, UserError
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.augment import apply_shape, colour, draw_masks, join
@@ -22,7 +23,6 @@ from uniwhisper.data.decoded import ClipReader, EncodedReader, decode
 from uniwhisper.data.draws import Draw, asked_of_mean
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
-from uniwhisper.data.parallel import usable_cores
 from uniwhisper.data.tasks import FORBID
 from uniwhisper.data.tokens import TextForm, Tokenizer, text_rows
 

@@ -1,10 +1,11 @@
 """Work on many clips with threads: decoding, resampling and hashing all release Python's lock."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from uniwhisper.core.cores import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -12,11 +13,6 @@ Progress = Callable[[int, int | None], None]
 """Called with (items done, items in all; None: not known yet)."""
 AHEAD = 2
 """Items per worker that are begun, or done and not yet taken: busy threads, yet never a whole corpus in memory."""
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None) -> Iterator[Result]:

@@ -15,6 +15,7 @@ import torch
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
+from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.errors import UserError
 from uniwhisper.data.augment import draw_masks
 from uniwhisper.data.batch import Batch, Example, collate
@@ -23,7 +24,6 @@ from uniwhisper.data.draws import Draw, Part, asked_of_mean, window
 from uniwhisper.data.loader import too_few_clips
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
-from uniwhisper.data.parallel import usable_cores
 from uniwhisper.data.plan import Plan, Plans, make_plan
 from uniwhisper.data.resident import ResidentAudio
 from uniwhisper.data.tasks import FORBID

@@ -4,7 +4,6 @@ Notable: what is kept of each input is its source, as given, and its length, 8 b
 audio) exists for a bounded number of inputs at a time, so millions of short clips cost what their number says.
 """
 
-import os
 from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from uniwhisper.audio.load import AudioSource, describe, read_windows
+from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.errors import AudioError, UserError
 from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SECONDS
 from uniwhisper.embedding.table import Failure
@@ -28,6 +28,9 @@ CHUNK_SECONDS = CHUNK_WINDOWS * WINDOW_SECONDS
 # So many inputs are sorted by length together: neighbours of them differ by a thousandth of the range, and their
 # vectors, which wait until all of them are there, take 21 MB at a width of 1,280.
 SORTED_CLIPS = 4096
+
+# Beyond, threads wait for Python's lock: of a short clip's cost a fifth is Python.
+MOST_THREADS = 32
 
 # Handing a task to a thread costs as much as a header.
 HEADERS_PER_TASK = 64
@@ -73,7 +76,7 @@ class Inputs:
         self.failures: list[Failure] = []
         self._seconds_N = np.full(len(self._sources), np.nan)  # NaN: not known, or failed
         self._stopped = False
-        self._threads = min(8, os.cpu_count() or 1)
+        self._threads = min(MOST_THREADS, usable_cores())
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="uniwhisper-decode")
         try:
             self._look()

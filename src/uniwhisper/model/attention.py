@@ -48,7 +48,9 @@ def attend_packed(
     offsets_B1, longest = packing.offsets_B1, packing.longest
     kernel, causal_options = _packed_kernel()
     options = causal_options if causal else {}
-    return kernel(query_PJK, key_PJK, value_PJK, offsets_B1, offsets_B1, longest, longest, **options)
+    # Later versions of PyTorch would take cuDNN's, which plans anew for every batch.
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        return kernel(query_PJK, key_PJK, value_PJK, offsets_B1, offsets_B1, longest, longest, **options)
 
 
 @lru_cache
