@@ -11,7 +11,6 @@ one of them busy, so that more recordings would seem to cost more each. A machin
 first number of hours is measured again before and after each other one, and the ratio is to these turns.
 """
 
-import os
 import resource
 import statistics
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import uniwhisper.embedding.decode as decode
 from measure import Report
 from uniwhisper.core.units import SAMPLE_RATE_HZ, frame_count, mel_count
 from uniwhisper.embedding.decode import Inputs
@@ -64,7 +64,7 @@ def cost(work: Callable[[], int]) -> tuple[float, int]:
 
 def main() -> None:
     hours = [int(text) for text in sys.argv[1:]] or [1, 10, 100]
-    os.cpu_count = lambda: 1  # what the embedder takes its number of threads from
+    decode.usable_cores = lambda: 1
     encoder = random_encoder("tiny", seed=0).encoder
     embedder = Instant.from_encoder(encoder, identity="none", source="none")
     report = Report("growth", {"width": embedder.width})
@@ -80,11 +80,14 @@ def main() -> None:
         turn(hours[0])  # fills the caches of memory
         for count in hours:
             beside = [turn(hours[0])[0] for _ in range(TURNS)]
-            per_hour, kept = turn(count)
+            # As many hours of few as of the first number: one turn of an hour is a second, and says little.
+            spent, kept = zip(*(turn(count) for _ in range(max(1, TURNS // count))), strict=True)
             beside += [turn(hours[0])[0] for _ in range(TURNS)]
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            ratio = per_hour / statistics.median(beside)
-            report.add(f"{name}, {count} h", cost_over_first=ratio, peak_MiB=round(peak), rows_MiB=round(kept / 2**20))
+            # Means, because one long turn holds all its hiccups, and the median of short ones none.
+            ratio = statistics.fmean(spent) / statistics.fmean(beside)
+            rows = round(kept[0] / 2**20)
+            report.add(f"{name}, {count} h", cost_over_first=ratio, peak_MiB=round(peak), rows_MiB=rows)
     print(report.write())
 
 
