@@ -512,9 +512,30 @@ def test_the_verb_judges(data, write_suite, tmp_path, tiny_model):
     assert not list(tmp_path.rglob(".*")), "something half-written stayed behind"
 
 
+def test_one_task_of_a_suite_scores_as_in_the_whole(data, tmp_path):
+    content = suite_content()
+    content["tasks"].append(content["tasks"][0] | {"name": "numbers", "label": {"field": "age"}})
+    (tmp_path / "toy.json").write_text(json.dumps(content))
+    results = {}
+    for task in ([], ["--task", "numbers"]):
+        common = ["--suite", "toy.json", "--data", data, "-o", "results", "--json", *task]
+        done = uniwhisper("evaluate", "--model", "log-mel", *common, "--cache", "+".join(task) or "whole", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        results[bool(task)] = json.loads(done.stdout)
+    whole, part = results[False], results[True]
+    assert [task["name"] for task in whole["tasks"]] == ["tones", "numbers"]
+    (alone,) = part["tasks"]
+    assert alone["scores"] == whole["tasks"][1]["scores"]
+    # Neither takes the other's place, and nobody reads the average of one task as that of all.
+    assert part["path"] != whole["path"] and part["suite"]["name"] == "toy-numbers"
+    assert part["suite"]["hash"] != whole["suite"]["hash"]
+    assert "--suite toy.json --task numbers" in part["command"] and "--task" not in whole["command"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--suite", "mini", "--data", "data", "--task", "esc-50"], ["no task 'esc-50'", "esc50, "]),
         (["--suite", "maxi", "--data", "data"], ["no suite 'maxi'", "dev, mini"]),
         (["--suite", "mini"], ["--data DIR"]),
         (["--suite", "mini", "--data", "nowhere"], ["no such folder"]),

@@ -25,10 +25,9 @@ from uniwhisper.evaluation.examine.altered_scores import cosine_between_clips, c
 from uniwhisper.evaluation.examine.every_layer import every_layer
 from uniwhisper.evaluation.examine.layers import examine_layers
 from uniwhisper.evaluation.examine.robustness import examine_robustness
-from uniwhisper.evaluation.examine.subject import part_of
 from uniwhisper.evaluation.kept import Kept
 from uniwhisper.evaluation.runner import evaluate
-from uniwhisper.evaluation.suites import SuiteError, load_suite
+from uniwhisper.evaluation.suites import SuiteError, load_suite, part_of
 from uniwhisper.evaluation.vectors import Vectors
 
 
@@ -327,6 +326,10 @@ def test_a_task_that_cannot_be_examined_is_said(data):
     suite = load_suite("mini")
     assert [task.name for task in part_of(suite, ["fsdd"]).tasks] == ["fsdd"]
     assert part_of(suite, ["fsdd"]).hash != suite.hash == part_of(suite, []).hash
+    names = [task.name for task in suite.tasks]
+    assert part_of(suite, ["fsdd", "esc50"]).name == "mini-esc50-fsdd"
+    many = {part_of(suite, [name for name in names if name != left_out]).name for left_out in names}
+    assert len(many) == len(names) and max(map(len, many)) < 40
     with pytest.raises(SuiteError, match="no task 'fsd'"):
         part_of(suite, ["fsd"])
     with pytest.raises(SuiteError, match="nothing of suite mini") as caught:

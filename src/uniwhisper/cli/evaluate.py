@@ -19,6 +19,9 @@ def evaluate(
         ),
     ] = "default",
     suite: Annotated[str, typer.Option("--suite", help="A shipped suite (see --list) or a suite file.")] = "mini",
+    task: Annotated[
+        list[str] | None, typer.Option("--task", metavar="TASK", help="Only this task of the suite; repeatable.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder that holds the tasks' folders.")
     ] = None,
@@ -61,12 +64,16 @@ def evaluate(
 
     from uniwhisper.cli.output import end_with_skipped, note, print_json, task_progress
     from uniwhisper.core.errors import MissingExtraError, UserError
-    from uniwhisper.evaluation.suites import load_suite
+    from uniwhisper.evaluation.suites import load_suite, part_of
 
     if list_tasks:
         _list(data, as_json=as_json)
         return
-    chosen = load_suite(suite)
+    whole = load_suite(suite)
+    chosen = part_of(whole, task or [])
+    # Folders are named by the reader's own choice: a path of this machine would reproduce nothing elsewhere.
+    asked = f"--suite {shlex.quote(whole.name if suite == whole.name else Path(suite).name)}"
+    asked += "".join(f" --task {name}" for name in task or [])
     if data is None:
         raise UserError(
             "where is the audio?",
@@ -98,7 +105,7 @@ def evaluate(
         from uniwhisper.cli.xares import evaluate_xares
 
         evaluate_xares(
-            model, chosen, data, output,
+            model, chosen, asked, data, output,
             cache=cache, tokenizer=tokenizer, language_model=language_model,
             device=device, seed=seed, overwrite=overwrite, as_json=as_json, bars=task_progress(),
         )  # fmt: skip
@@ -119,9 +126,7 @@ def evaluate(
     note(f"device: {place}")
     path = result_path(output, chosen, judged)
     check_result(path, overwrite=overwrite)
-    # Folders are named by the reader's own choice: a path of this machine would reproduce nothing elsewhere.
-    suite_name = chosen.name if suite == chosen.name else Path(suite).name
-    command = f"uniwhisper evaluate --model {shlex.quote(judged.source)} --suite {shlex.quote(suite_name)} --data DIR"
+    command = f"uniwhisper evaluate --model {shlex.quote(judged.source)} {asked} --data DIR"
     if text_encoder is not None:
         command += f" --text-encoder {shlex.quote(text_encoder.resolve().name)}"
     if seed:

@@ -137,10 +137,9 @@ def _examine(
     from uniwhisper.evaluation.check import checked
     from uniwhisper.evaluation.encoders import open_encoder
     from uniwhisper.evaluation.examine.output import examination_paths, write_examination
-    from uniwhisper.evaluation.examine.subject import part_of
     from uniwhisper.evaluation.kept import Kept
     from uniwhisper.evaluation.scoring import MEASURES
-    from uniwhisper.evaluation.suites import load_suite
+    from uniwhisper.evaluation.suites import load_suite, part_of
     from uniwhisper.model.device import choose_device
 
     unknown = [measure for measure in measures if measure not in MEASURES]

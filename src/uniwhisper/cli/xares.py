@@ -14,6 +14,7 @@ RUNS = 5
 def evaluate_xares(
     model: str,
     suite: "Suite",
+    asked: str,
     data: Path,
     output: Path,
     *,
@@ -26,7 +27,13 @@ def evaluate_xares(
     as_json: bool,
     bars,
 ) -> None:
-    """Write and print the result; `bars` is the context that shows progress."""
+    """Write and print the result.
+
+    Args:
+        asked: the options that choose `suite`, for the command that the result names.
+        bars: the context that shows progress.
+        model, data, output, cache, tokenizer, language_model, device, seed, overwrite, as_json: as typed.
+    """
     from uniwhisper.cli.output import end_with_skipped, print_json
     from uniwhisper.core.errors import UserError
     from uniwhisper.core.files import atomic_output, check_output
@@ -52,9 +59,8 @@ def evaluate_xares(
     identity = require_identity(judged.encoder)
     path = output / f"{suite.name}-xares-{judged.label}-{identity['weights'][:12]}.json"
     check_output(path, overwrite=overwrite)
-    command = (
-        f"uniwhisper evaluate --protocol xares --model {shlex.quote(judged.source)} "
-        f"--suite {shlex.quote(suite.name)} --data DIR" + (f" --seed {seed}" if seed else "")
+    command = f"uniwhisper evaluate --protocol xares --model {shlex.quote(judged.source)} {asked} --data DIR" + (
+        f" --seed {seed}" if seed else ""
     )
     for option, folder in (("--tokenizer", tokenizer), ("--language-model", language_model)):
         if folder is not None:

@@ -5,8 +5,8 @@ It is parsed strictly, and its identity is the hash of its content with the list
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ METRICS = {
     "retrieval": ("recall_at_1",),
 }
 """Metrics of each kind of task; all from 0 to 1, higher is better."""
+_MOST_NAMED = 3
+"""Tasks of a part of a suite that its name lists."""
 
 
 class SuiteError(UserError):
@@ -134,6 +136,31 @@ def load_suite(name_or_path: str | Path) -> Suite:
             got=f"no JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error),
             fix="mend the file, or use a shipped suite",
         ) from None
+
+
+def part_of(suite: Suite, names: Sequence[str]) -> Suite:
+    """The suite with only the tasks `names`; its name and hash say so, for its averages are not the whole suite's.
+
+    No names: the whole suite.
+
+    Raises:
+        SuiteError: there is no such task.
+    """
+    if not names:
+        return suite
+    missing = [name for name in names if name not in {task.name for task in suite.tasks}]
+    if missing:
+        raise SuiteError(
+            f"suite {suite.name} has no task {missing[0]!r}",
+            expected=f"one of {', '.join(task.name for task in suite.tasks)}",
+            got=", ".join(missing),
+            fix="uniwhisper evaluate --list shows the tasks",
+        )
+    tasks = tuple(task for task in suite.tasks if task.name in names)
+    digest = hash_json([suite.hash, [task.name for task in tasks]])
+    # In a file name, so no longer than it has to be.
+    part = "-".join(task.name for task in tasks) if len(tasks) <= _MOST_NAMED else f"{len(tasks)}-tasks-{digest[:6]}"
+    return replace(suite, name=f"{suite.name}-{part}", tasks=tasks, hash=digest)
 
 
 def _label_lists(folder: Path) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from uniwhisper.core.identity import hash_json
 from uniwhisper.core.provenance import provenance
 from uniwhisper.evaluation.averages import place_of, weights_of
 from uniwhisper.evaluation.bootstrap import difference
@@ -29,26 +28,6 @@ class Subject:
     suite: Suite
     """Only the tasks that are examined."""
     left_out: list[dict[str, str]]
-
-
-def part_of(suite: Suite, names: Sequence[str]) -> Suite:
-    """The suite with only the tasks `names`, and a hash that says so. No names: the whole suite.
-
-    Raises:
-        SuiteError: there is no such task.
-    """
-    if not names:
-        return suite
-    missing = [name for name in names if name not in {task.name for task in suite.tasks}]
-    if missing:
-        raise SuiteError(
-            f"suite {suite.name} has no task {missing[0]!r}",
-            expected=f"one of {', '.join(task.name for task in suite.tasks)}",
-            got=", ".join(missing),
-            fix="uniwhisper evaluate --list shows the tasks",
-        )
-    tasks = tuple(task for task in suite.tasks if task.name in names)
-    return replace(suite, tasks=tasks, hash=hash_json([suite.hash, [task.name for task in tasks]]))
 
 
 def subject(suite: Suite, measures: Sequence[str]) -> Subject:
