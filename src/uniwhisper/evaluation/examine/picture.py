@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _DPI = 150
 _INK, _QUIET, _LINE = "#23211e", "#6d6860", "#dedad2"
 _DASHED = (0, (2, 2))
+_COLOURS = 10
 
 
 def picture(result: dict[str, Any]) -> bytes:
@@ -63,10 +64,10 @@ def _scores(
     for number, task in enumerate(result["tasks"]):
         scores = [task["scores"].get(name, {}).get(measure) for name, _ in columns]
         if any(scores):
-            _curve(axes, scores, runs, colour=_colour(number), label=task["name"], thin=len(result["tasks"]) > 1)
+            _curve(axes, scores, runs, **_look(number), label=task["name"], thin=len(result["tasks"]) > 1)
     means = [result["averages"]["headline"].get(name, {}).get(measure) for name, _ in columns]
     if len(result["tasks"]) > 1:
-        _curve(axes, means, runs, colour=_INK, label=MEAN, thin=False)
+        _curve(axes, means, runs, colour=_INK, marker="o", label=MEAN, thin=False)
     if result["differences"]["against"] == columns[0][0] and means[0]:
         axes.axhline(means[0]["score"], color=_QUIET, linewidth=0.9, linestyle=_DASHED)
     axes.set_ylim(0, 1.03)
@@ -74,7 +75,14 @@ def _scores(
 
 
 def _curve(
-    axes: "Axes", scores: list[dict[str, Any] | None], runs: list[list[int]], *, colour: str, label: str, thin: bool
+    axes: "Axes",
+    scores: list[dict[str, Any] | None],
+    runs: list[list[int]],
+    *,
+    colour: str,
+    marker: str,
+    label: str,
+    thin: bool,
 ) -> None:
     named: str | None = label
     for run in runs:
@@ -82,7 +90,7 @@ def _curve(
         if not inside:
             continue
         places, values = zip(*((place, score["score"]) for place, score in inside), strict=True)
-        style = {"color": colour, "linewidth": 1.1 if thin else 2.0, "marker": "o", "markersize": 3.5 if thin else 5}
+        style = {"color": colour, "linewidth": 1.1 if thin else 2.0, "marker": marker, "markersize": 3.5 if thin else 5}
         axes.plot(places, values, label=named, **style)
         named = None
         for place, score in inside:
@@ -94,7 +102,7 @@ def _cosines(axes: "Axes", result: dict[str, Any], columns: list[tuple[str, str]
     for number, task in enumerate(result["tasks"]):
         found = [task["cosine"].get(name) for name, _ in columns]
         scores = [None if each is None else {"score": each["mean"], "low": None, "high": None} for each in found]
-        _curve(axes, scores, runs, colour=_colour(number), label=task["name"], thin=True)
+        _curve(axes, scores, runs, **_look(number), label=task["name"], thin=True)
         if task["cosine_between_clips"] is not None:
             axes.axhline(task["cosine_between_clips"], color=_colour(number), linewidth=0.9, linestyle=_DASHED)
     _dress(axes, "cosine to clean")
@@ -114,4 +122,9 @@ def _dress(axes: "Axes", title: str) -> None:
 
 
 def _colour(number: int) -> str:
-    return f"C{number % 10}"
+    return f"C{number % _COLOURS}"
+
+
+def _look(number: int) -> dict[str, str]:
+    """Where colours begin again, another marker."""
+    return {"colour": _colour(number), "marker": "os^D"[number // _COLOURS % 4]}
