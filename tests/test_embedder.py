@@ -432,6 +432,19 @@ def test_less_precision_is_asked_for_close_and_told_apart(embedder, precision):
     assert all(torch.equal(a, b) for a, b in zip(embedder.encoder.state_dict().values(), before, strict=True))
 
 
+def test_int8_vectors_and_frames_do_not_depend_on_the_batch(embedder):
+    """Activations of one product share one scale there: a loud neighbour would coarsen a soft clip."""
+    less = Embedder.from_encoder(embedder.encoder, identity="small", source="small", precision="int8")
+    (loud, rate), (soft, _) = clip(3), clip(1)
+    clips = [(soft * 0.01, rate), (loud, rate), (soft, rate)]
+    together = less.embed(clips, batch_seconds=60)
+    with Inputs(clips, skip=False) as inputs:
+        frames = np.concatenate([block.vectors for block in less.frame_blocks(inputs)])
+    for row, one in enumerate(clips):
+        assert np.array_equal(less.embed([one]).vectors[0], together.vectors[row])
+    assert np.array_equal(np.concatenate([less.frames(one).vectors for one in clips]), frames)
+
+
 @pytest.mark.parametrize(("precision", "device"), [("fp8", "cpu"), ("int8", "cuda")])
 def test_a_precision_the_device_has_not_is_refused(embedder, precision, device):
     with pytest.raises(UserError, match=f"no such precision on {device}"):

@@ -156,7 +156,7 @@ class Embedder:
                 before anything is computed, damage inside a file when it is met. `skip` leaves bad inputs out of the
                 rows and names them in `failures`.
             batch_seconds: audio per batch, padding included. None: a default for the device. Halved, with a warning,
-                when the device runs out of memory.
+                when the device runs out of memory. In int8 every window is a batch of its own.
             progress: called after every batch. None: nothing is called.
 
         Raises:
@@ -253,7 +253,8 @@ class Embedder:
 
         A GPU is given the next batch before the results of the last are waited for, so it is never idle in between.
         """
-        budget = Budget(self._batch_seconds(batch_seconds))
+        # In int8 all that is multiplied at once shares one scale: only alone is a window free of its neighbours.
+        budget = Budget(0.0 if self.precision == "int8" else self._batch_seconds(batch_seconds))
         waiting: Launched | None = None
         for batch in pack(windows, budget):
             for launched in self._encode(batch, budget, reduce):

@@ -68,6 +68,8 @@ def export_onnx(encoder: WhisperEncoder, path: Path, *, from_samples: bool = Tru
 def quantise_int8(path: Path, output: Path, *, overwrite: bool = False) -> None:
     """Weights of the encoder's linear layers as int8, activations quantised on the fly; for CPUs.
 
+    Activations of a batch share one scale, so a clip's vector depends on its neighbours: run it one clip at a time.
+
     Args:
         path: from `export_onnx`.
         output: what to write.

@@ -12,6 +12,9 @@ from uniwhisper.model.encoder import WhisperEncoder
 def in_int8(encoder: WhisperEncoder) -> WhisperEncoder:
     """A copy for inference with the blocks' linear layers in int8; stem, norms and attention stay in float32.
 
+    Activations get one scale for all rows of a product, so a clip's frames depend on what is in the batch with it: give
+    it one clip at a time, as `Embedder` does.
+
     Raises:
         UserError: this PyTorch has no dynamic quantisation, or none for this processor.
     """
