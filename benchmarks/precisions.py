@@ -16,7 +16,7 @@ class Int8:
         self.embed, self.frames = self._embedder.embed, self._embedder.frames
 
 
-class Bf16(Int8):
+class Bf16:
     """Products in bfloat16, on the device there is."""
 
     def __init__(self) -> None:

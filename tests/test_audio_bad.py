@@ -153,6 +153,13 @@ def test_truncated_flac(keep: float) -> None:
     assert "truncated" in error.problem
 
 
+@pytest.mark.parametrize("seconds", [1, 20])
+def test_what_follows_the_promised_samples_is_looked_at(seconds: int) -> None:
+    content = wav_bytes(tone(16_000, seconds), "FLAC")
+    junk = np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8).tobytes()
+    assert "damaged" in refusal(content + junk, also_described=False).problem
+
+
 def test_flac_that_delivers_fewer_samples_than_its_header_says() -> None:
     content = bytearray(wav_bytes(tone(16_000, 1.0), "FLAC"))
     field = int.from_bytes(content[18:26], "big")

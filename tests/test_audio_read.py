@@ -278,6 +278,23 @@ def test_wav_written_into_a_pipe(tmp_path: Path, size: int) -> None:
     assert streamed.read_bytes() == content
 
 
+def memory_of(array: np.ndarray) -> int:
+    """Bytes that the array keeps alive."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array.nbytes
+
+
+def test_a_short_window_keeps_no_longer_block_in_memory(tmp_path: Path) -> None:
+    wave_S = tone(16_000, 17.0)
+    soundfile.write(tmp_path / "long.wav", wave_S, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.flac", wave_S[:8000], 16_000)
+    streamed = streamed_flac(tmp_path / "short.flac")
+    for source in (tmp_path / "long.wav", tmp_path / "short.flac", streamed, (wave_S.astype(np.float32), 16_000)):
+        *_, last_S = read_windows(source, window_samples=16 * 16_000)
+        assert memory_of(last_S) <= 1.1 * last_S.nbytes
+
+
 def test_the_default_window_is_thirty_seconds() -> None:
     lengths = [len(part) for part in read_windows((np.zeros(16_000 * 61, np.float32), 16_000))]
     assert lengths == [480_000, 480_000, 16_000]

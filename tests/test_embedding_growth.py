@@ -1,7 +1,6 @@
 """Many short clips: the rows do not depend on what is sorted together, and what is alive at once does not grow."""
 
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -175,7 +174,7 @@ def test_the_first_header_that_shows_an_error_is_raised_before_anything_is_compu
 def test_what_is_alive_at_once_does_not_grow_with_the_number_of_clips(counting, monkeypatch):
     """Tasks, plans, audio and vectors, looked at while lengths are found and while the encoder works."""
     monkeypatch.setattr(decode, "SORTED_CLIPS", 50)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(decode, "usable_cores", lambda: 2)
     kinds = (Future, Planned, Window, ClipBlock)
     gc.collect()
     before = Counter(map(type, gc.get_objects()))

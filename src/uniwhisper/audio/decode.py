@@ -193,16 +193,18 @@ def _open_libsndfile(file: BinaryIO, size: int, name: str) -> Iterator[Decoded]:
 
 def _libsndfile_blocks(sound: soundfile.SoundFile, name: str, samples: int | None) -> Iterator[np.ndarray]:
     step = block_samples(sound.samplerate, sound.channels)
-    # An array of a whole block for a clip of a second costs more than the clip.
-    promised = step if samples is None else max(1, min(step, samples))
+    # An array of a whole block for a clip of a second costs more than the clip. One sample more than is promised: what
+    # follows the sound is looked at.
+    asked = step if samples is None else min(step, samples + 1)
     while True:
         try:
-            block_SC = sound.read(promised, dtype="float32", always_2d=True)
+            block_SC = sound.read(asked, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
             raise damaged(name, _reason(error)) from None
         if len(block_SC) == 0:
             return
-        yield block_SC
+        # What is read short is a view of an array of all that was asked for.
+        yield block_SC if len(block_SC) >= asked - 1 else block_SC.copy()
 
 
 def _reason(error: soundfile.SoundFileError) -> str:

@@ -12,6 +12,8 @@ from uniwhisper.embedding.decode import Window
 BATCH_SECONDS = {"cpu": 120.0, "cuda": 960.0}
 FULL_WIDTH = 1280
 """Of the encoder that the figure for a GPU is for: Whisper large."""
+MOST_SECONDS = 3200.0
+"""What Whisper tiny takes. As much again lies decoded and waiting: 200 MB."""
 
 # What a clip costs at least: thousands of one-sample clips are not free.
 MIN_CLIP_SECONDS = 0.25
@@ -20,7 +22,7 @@ MIN_CLIP_SECONDS = 0.25
 def default_batch_seconds(device: torch.device, width: int) -> float:
     """Seconds of padded audio in a batch, for an encoder of this width D."""
     seconds = BATCH_SECONDS[device.type]
-    return seconds if device.type == "cpu" else seconds * FULL_WIDTH / width
+    return seconds if device.type == "cpu" else min(seconds * FULL_WIDTH / width, MOST_SECONDS)
 
 
 @dataclass

@@ -21,7 +21,8 @@ from uniwhisper.model.packing import MelSlots, Packing
 def in_half(encoder: WhisperEncoder) -> "HalfEncoder":
     """A copy of `encoder` for inference under bfloat16 autocast: matrices in bfloat16, so that no call converts them.
 
-    Norms and the sums of the blocks stay in float32: their roundings do not add up.
+    Norms and the sums of the blocks stay in float32: their roundings do not add up. The copy is made of the weights
+    alone: it has no hooks, and is not compiled.
     """
     device = encoder.positions_TD.device
     with torch.device("meta"):
@@ -34,14 +35,14 @@ def in_half(encoder: WhisperEncoder) -> "HalfEncoder":
 
 
 class HalfEncoder(WhisperEncoder):
-    """Made by `in_half`. Its frames are `WhisperEncoder`'s, to bfloat16's precision."""
+    """Made by `in_half`. Its frames are `WhisperEncoder`'s, to bfloat16's precision; its blocks are not called."""
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
         self._pieces: tuple[Callable, ...] = _PIECES
 
     def compile(self, *_: object, **__: object) -> None:
-        """Compile for every number of clips and frames; costs seconds at the first call."""
+        """Compile for every number of clips and frames; costs seconds at the first call, for a single frame again."""
         self._pieces = compiled_pieces()
 
     def _stem(self, mel_BMF: Tensor, slots: MelSlots) -> Tensor:
@@ -109,7 +110,7 @@ def _product_gelu(layer: nn.Linear | nn.Conv1d, x_NC: Tensor) -> Tensor:
 # An operator of its own, because the compiler would take PyTorch's apart into a product and a GELU again.
 @torch.library.custom_op("uniwhisper::linear_gelu", mutates_args=())
 def linear_gelu(x_NC: Tensor, weight_DC: Tensor, bias_D: Tensor) -> Tensor:
-    """GELU (tanh form) of `x_NC @ weight_DC.T + bias_D` in one kernel on a GPU: (N, D), all of one dtype."""
+    """GELU of `x_NC @ weight_DC.T + bias_D`: (N, D), all of one dtype. On a GPU one kernel and in its tanh form."""
     return torch._addmm_activation(bias_D, x_NC, weight_DC.t(), use_gelu=True)
 
 
