@@ -222,7 +222,8 @@ def test_no_file_names_a_machine():
     files = [file for name in kept for file in [REPOSITORY / name, *(REPOSITORY / name).rglob("*")] if file.is_file()]
     found = []
     for file in files:
-        if file.suffix in {".pyc", ".safetensors", ".png"}:
+        # `make bench` builds an environment of its own in there.
+        if file.suffix in {".pyc", ".safetensors", ".png"} or ".venv" in file.parts:
             continue
         for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
             if machine_path.search(line):

@@ -103,7 +103,7 @@ def _computed_again(function: Callable[..., Tensor], *arguments: object) -> Tens
 
 
 def before_attention(block: Block, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value of what enters `block`."""
+    """Query, key and value (P, heads, width / heads) of the rows `x_PD` (P, D) that enter `block`."""
     return block.attention.split(block.attention_norm(x_PD))
 
 
