@@ -1,7 +1,7 @@
 """The packaged model with less precision, to be judged beside itself: what a faster path costs in points of `mini`.
 
-uniwhisper evaluate --suite mini --model benchmarks/precisions.py:Int8 --data FOLDER -o results
-uniwhisper compare …
+uniwhisper evaluate --suite mini --model benchmarks/precisions.py:Int8 --data evaluation/ -o results/
+uniwhisper compare results/mini-default-….json results/mini-precisions-Int8-….json
 """
 
 from uniwhisper.embedding.embedder import Embedder
