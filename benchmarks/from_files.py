@@ -8,7 +8,6 @@ that is the time between two events of the stream, in bfloat16 and compiled; wit
 stages, so only the ratio of decoding to encoding says something.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ import torch
 
 import uniwhisper.embedding.embedder as embedder_module
 from measure import Report
+from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.embedding.batches import default_batch_seconds
 from uniwhisper.embedding.decode import Inputs
@@ -102,7 +102,7 @@ def main() -> None:
     watch = Stopwatch(embedder_module.launch, device)
     embedder_module.launch = watch.launch
     name = torch.cuda.get_device_name() if gpu else "cpu"
-    report = Report("from_files", {"size": size, "device": name, "cores": os.cpu_count(), "torch": torch.__version__})
+    report = Report("from_files", {"size": size, "device": name, "cores": usable_cores(), "torch": torch.__version__})
     ahead = default_batch_seconds(device, embedder.width)
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("5 s", "1 to 30 s"):

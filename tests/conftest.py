@@ -4,7 +4,8 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,26 @@ def shared_set() -> Callable[[str, str], Path]:
         return cache / group / name
 
     return unpack
+
+
+@pytest.fixture
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tracing and its guards decide what is compiled anew; the minutes of generating code take no part."""
+    import torch
+
+    from uniwhisper.model.encoder import compiled_halves
+    from uniwhisper.model.half import compiled_pieces
+
+    def forget() -> None:
+        torch.compiler.reset()
+        torch._dynamo.utils.counters.clear()
+        compiled_halves.cache_clear()
+        compiled_pieces.cache_clear()
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.attention import attend_by_length, attend_packed, attend_padded
 from uniwhisper.model.checkpoint_formats import HUGGING_FACE
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
-from uniwhisper.model.encoder import WhisperEncoder, compiled_halves
+from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.packing import Packing
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder, random_encoder
@@ -174,19 +173,17 @@ def test_packing_there_and_back(counts):
 
 
 @torch.inference_mode()
-def test_other_batch_shapes_compile_nothing_anew(monkeypatch):
-    """Tracing and its guards are what decides; the code generator behind them takes no part."""
-    compiled_halves.cache_clear()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+@pytest.mark.usefixtures("traced_only")
+def test_other_batch_shapes_compile_nothing_anew():
     plain = miniature()
     compiled = deepcopy(plain)
     compiled.compile()
     compiled(*batch([20, 31], MINIATURE.mel_bins))
+    assert torch._dynamo.utils.counters["frames"]["ok"] == 2
     with torch.compiler.set_stance("fail_on_recompile"):
         for counts in ([40, 3, 17], [8] * 5, [7], [40] * 2, [3, 2]):
             clips = batch(counts, MINIATURE.mel_bins)
             assert relative(compiled(*clips)[0].flatten(0, 1) + 1, plain(*clips)[0].flatten(0, 1) + 1) <= 1e-6
-    compiled_halves.cache_clear()
 
 
 def test_gradients_are_the_sum_of_those_of_the_clips_alone():

@@ -1,7 +1,6 @@
 """Compiled, and with activations computed again: the same steps, and one compilation for every batch."""
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from small import small_model, write_corpus, write_encoder, write_language_model
 from test_training import figures, run, short_recipe
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.data.prepare import prepare
-from uniwhisper.model.encoder import compiled_halves
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.recipes import load_recipe
 from uniwhisper.training.execution import carry_out
@@ -30,18 +28,6 @@ def place(tmp_path_factory) -> Path:
     write_language_model(root)
     write_encoder(root / "start")
     return root
-
-
-@pytest.fixture
-def traced_only(monkeypatch):
-    """Tracing and its guards decide what is compiled anew; the minutes of generating code take no part."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    torch.compiler.reset()
-    torch._dynamo.utils.counters.clear()
-    compiled_halves.cache_clear()
-    yield
-    torch.compiler.reset()
-    compiled_halves.cache_clear()
 
 
 def gradients(model: UniWhisper, mels: list[int], texts: list[int]) -> list[Tensor]:

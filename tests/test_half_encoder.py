@@ -1,7 +1,5 @@
 """The encoder in bfloat16 is the same encoder: close to float32, the original untouched, compiled once for all."""
 
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +10,7 @@ from torch.nn.functional import gelu
 from test_encoder import MINIATURE, batch, largest_differences, miniature, relative
 from uniwhisper.core.units import WINDOW_MELS
 from uniwhisper.embedding.batches import default_batch_seconds
-from uniwhisper.model.half import compiled_pieces, in_half, linear_gelu
+from uniwhisper.model.half import in_half, linear_gelu
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import random_encoder
 
@@ -59,18 +57,6 @@ def test_the_original_stays_as_it_was():
     assert not half.training and not any(parameter.requires_grad for parameter in half.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     assert all(parameter.requires_grad for parameter in encoder.parameters())
-
-
-@pytest.fixture
-def traced_only(monkeypatch):
-    """Tracing and its guards are what decides; the code generator behind them takes no part."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    torch.compiler.reset()
-    torch._dynamo.utils.counters.clear()
-    compiled_pieces.cache_clear()
-    yield
-    torch.compiler.reset()
-    compiled_pieces.cache_clear()
 
 
 @pytest.mark.usefixtures("traced_only")
