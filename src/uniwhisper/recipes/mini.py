@@ -21,7 +21,7 @@ def mini() -> Recipe:
             corpus_temperature=0.6,
             clips_per_step=256,
             questions_per_clip=4,
-            mean_share=0.5,
+            mean_share=0.9,
             max_seconds=8.0,
             group_steps=64,
             name_recordings=True,
