@@ -169,10 +169,10 @@ def main() -> None:
     device = torch.cuda.get_device_name()
     facts = {"device": device, "torch": torch.__version__, "matrix_TFLOPs": round(peak / 1e12, 1)}
     report = Report("gpu_training", facts)
-    causal_lm = qwen3_600m()
     shape = AdapterConfig(frame_width=1, stack=STACK, hidden_width=2048, token_width=1024)
     for size in sys.argv[1:] or ["large-v3"]:
         config = WHISPER_SIZES[size]
+        causal_lm = qwen3_600m()  # anew: the last size's rows left it compiled, and its plain row must not be
         shape = AdapterConfig(**{**shape.to_json(), "frame_width": config.width})
         with torch.device("cuda"):
             adapter = Adapter(shape)
