@@ -157,7 +157,7 @@ def test_u_is_asked_about_what_was_held_out_once(data, lm, tmp_path, monkeypatch
 
 
 def test_rows_start_from_what_they_go_on_from(data, lm):
-    scale = replace(small_scale(data, lm), adapter_hidden_width=None)
+    scale = small_scale(data, lm)
     assert plan(scale, ["C+U", "U"], [4]) == [Job("S", 4), Job("C", 4), Job("C+U", 4), Job("U", 4)]
     assert plan(scale, ["S-long"], [4]) == [Job("S", 4), Job("S-long", 4)], "it counts its steps with S's"
     assert plan(scale, ["U-scratch-M"], [4]) == [Job("U-scratch-M", 4)]
@@ -173,7 +173,6 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
                 "instructions", "random frozen", "pretrained trained", "random trained",
             )  # fmt: skip
             assert made.data.mean_share == (scale.data.mean_share if reads_audio_tokens else 0)
-            assert made.model.adapter_hidden_width == (None if reads_audio_tokens else 1024)
     assert set(SMOKE_ROWS) <= set(ROWS)
 
 

@@ -25,15 +25,13 @@ class AdapterConfig:
     """Width D of the encoder's frames."""
     stack: int
     """Neighbouring frames joined into one audio token; 4 frames of 20 ms make 12.5 audio tokens a second."""
-    hidden_width: int | None
-    """Width between the two linear layers; None: there is one, without a GELU."""
+    hidden_width: int
+    """Width between the two linear layers."""
     token_width: int
     """Width H of the language model's token embeddings."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name == "hidden_width" and value is None:
-                continue
             if not isinstance(value, int) or value < 1:
                 raise WeightsError(
                     f"adapter field {name}", expected="an integer >= 1", got=repr(value), fix="mend it in config.json"
@@ -49,9 +47,8 @@ class Adapter(nn.Module):
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.stack * config.frame_width
-        self.widen = None if config.hidden_width is None else nn.Linear(width, config.hidden_width)
-        self.project = nn.Linear(config.hidden_width or width, config.token_width)
+        self.widen = nn.Linear(config.stack * config.frame_width, config.hidden_width)
+        self.project = nn.Linear(config.hidden_width, config.token_width)
 
     def initialise(self, *, token_std: float, generator: torch.Generator) -> None:
         """Draw the weights so that audio tokens start with the standard deviation of the text-token embeddings.
@@ -61,16 +58,12 @@ class Adapter(nn.Module):
         trained with is not steered but blinded.
         """
         with torch.no_grad():
-            second_moment = 1.0
-            if self.widen is not None:
-                nn.init.normal_(self.widen.weight, std=self.widen.in_features**-0.5, generator=generator)
-                self.widen.bias.zero_()
-                second_moment = 0.425  # of GELU(x) for x ~ N(0, 1), by quadrature
+            nn.init.normal_(self.widen.weight, std=self.widen.in_features**-0.5, generator=generator)
+            # Second moment of GELU(x) for x ~ N(0, 1), by quadrature: 0.425.
             nn.init.normal_(
-                self.project.weight,
-                std=token_std * (second_moment * self.project.in_features) ** -0.5,
-                generator=generator,
+                self.project.weight, std=token_std * (0.425 * self.project.in_features) ** -0.5, generator=generator
             )
+            self.widen.bias.zero_()
             self.project.bias.zero_()
 
     def forward(self, frames_BTD: Tensor, frame_counts_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,4 +105,4 @@ class Adapter(nn.Module):
         return self._tokens(means_BD.repeat(1, self.config.stack).to(frames_PD.dtype))
 
     def _tokens(self, stacked: Tensor) -> Tensor:
-        return self.project(stacked if self.widen is None else F.gelu(self.widen(stacked)))
+        return self.project(F.gelu(self.widen(stacked)))

@@ -195,20 +195,17 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
         tasks: what its objective can be asked; None: everything.
     """
     loop = scale.loop
-    model = ModelConfig(
-        start=start,
-        encoder_size=scale.size if start is None else None,
-        language_model=scale.language_model,
-    )
-    if row.objective not in _WITHOUT_AUDIO_TOKENS:
-        model = replace(model, adapter_hidden_width=scale.adapter_hidden_width)
     if row.name == "S":
         loop = replace(loop, keep_every_steps=scale.keep_every_steps, validate_every_steps=scale.keep_every_steps)
     return Recipe(
         name=f"{scale.name} {row.name}",
         seed=seed,
         steps=steps_of(row, scale),
-        model=model,
+        model=ModelConfig(
+            start=start,
+            encoder_size=scale.size if start is None else None,
+            language_model=scale.language_model,
+        ),
         data=_data(row, scale.data, tasks),
         optimizer=scale.optimizer if row.after else scale.start_optimizer,
         loop=loop,

@@ -54,8 +54,6 @@ class Scale:
     examined_clips: int | None
     """Clips of a task that are altered; None: all."""
     seeds: tuple[int, ...]
-    adapter_hidden_width: int | None = 1024
-    """Of rows whose language model reads audio tokens, as `ModelConfig`."""
 
     @property
     def keep_every_steps(self) -> int:

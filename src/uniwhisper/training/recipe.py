@@ -51,8 +51,8 @@ class ModelConfig:
     """Folder or hub id of the causal language model; None: the one beside `start`."""
     adapter_stack: int = 4
     """Frames joined into one audio token."""
-    adapter_hidden_width: int | None = 1024
-    """Width between the adapter's two linear layers; None: it is a single linear layer."""
+    adapter_hidden_width: int = 1024
+    """Width between the adapter's two linear layers."""
 
     def __post_init__(self) -> None:
         require(
@@ -68,12 +68,8 @@ class ModelConfig:
             None,
         )
         require(self.adapter_stack >= 1, "model.adapter_stack", "an integer >= 1", self.adapter_stack)
-        hidden_width = self.adapter_hidden_width
         require(
-            hidden_width is None or hidden_width >= 1,
-            "model.adapter_hidden_width",
-            "None or an integer >= 1",
-            hidden_width,
+            self.adapter_hidden_width >= 1, "model.adapter_hidden_width", "an integer >= 1", self.adapter_hidden_width
         )
 
 
