@@ -16,6 +16,7 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pruned, "_WORTH", 0)
         patch.setattr(pruned, "_SAMPLE", 500)
+        patch.setattr(pruned, "_PASS", 0)
         patch.setattr(pruned, "_GATHER", 4)
         patch.setattr(pruned, "_SEEDS", 12)
         patch.setattr(pruned, "_KEPT", (16, 48))
@@ -141,7 +142,7 @@ def test_queries_unlike_the_reference_are_still_answered_exactly(monkeypatch):
     ready = pruned.prepare(reference, 500, 10)
     calls = scored_in_full(monkeypatch)
     scores, clips = ready.nearest(queries, 10)
-    assert sum(calls) > 50
+    assert sum(calls) > 20
     assert_nearest(reference, queries, scores, clips)
 
 

@@ -46,6 +46,7 @@ _BLOCK_PAIRS = 2048
 _BUCKET_CLIPS = 32
 _PARTS = (20, 14, 10, 7, 5)  # A is D over one of these
 _TRIED = 64
+_PASS = 64  # columns that the passes over the bounds take as long as
 _GATHER = 64  # scoring one gathered clip takes as long as so many clips of a product: memory against arithmetic
 
 
@@ -173,7 +174,8 @@ class Pruned:
             tried_TD, self.bounds_NA[tried_P], k + 1, _KEPT[0], torch.empty(len(tried_TD), count)
         )
         gathered = float(scores_TM.isfinite().sum()) / len(tried_P)
-        return self.bounds_NA.shape[1] / width + _GATHER * gathered / count + float((~proven_T).sum()) / len(tried_P)
+        bounds = (self.bounds_NA.shape[1] + _PASS) / width
+        return bounds + _GATHER * gathered / count + float((~proven_T).sum()) / len(tried_P)
 
 
 def prepare(reference_ND: torch.Tensor, queries: int, k: int) -> Pruned | None:
