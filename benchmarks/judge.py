@@ -41,7 +41,7 @@ def drawn(clips: int, classes: int, width: int, seed: int) -> tuple[np.ndarray, 
 
 
 # Kind: exponents of the eigenvalues' decay up to the 30th and from there, common offset over deviation. The first two
-# decay as the packaged encoder's mean and deviation do in `mini`, raw and standardised (docs/decisions/0036); its mean
+# decay as a trained encoder's mean and deviation do in `mini`, raw and standardised (docs/decisions/0036); its mean
 # alone decays faster.
 SPECTRA = {"raw": (1.2, 1.7, 1.0), "standardised": (0.95, 1.3, 0.0), "isotropic": (0.0, 0.0, 0.0)}
 

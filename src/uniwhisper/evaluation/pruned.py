@@ -200,7 +200,7 @@ def prepare(reference_ND: torch.Tensor, queries: int, k: int) -> Pruned | None:
     coordinates_NA = torch.empty(count, 0)
     best, least = None, 0.5
     for part in _PARTS:
-        if 1 / part >= least:
+        if (width // part + _PASS) / width >= least:
             break
         more_axes = widest.part(coordinates_NA.shape[1], width // part)
         coordinates_NA = torch.cat([coordinates_NA, more_axes.coordinates(reference_ND)], dim=1)
