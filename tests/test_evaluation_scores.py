@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from uniwhisper.evaluation import knn
+from uniwhisper.evaluation import largest
 from uniwhisper.evaluation.bootstrap import (
     average_precision_draws,
     clip_weights,
@@ -82,7 +82,7 @@ def test_the_nearest_of_many_are_those_of_a_stable_sort(seed, clips, k, levels):
     """Few levels make ties of every kind: inside the k, across their edge, across rows of any layout."""
     similarity = np.random.default_rng(seed).integers(levels, size=(5, clips)).astype(np.float32)
     expected = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    nearest = knn._nearest(torch.from_numpy(similarity), k)
+    nearest = largest.nearest(torch.from_numpy(similarity), k)
     np.testing.assert_array_equal(np.take_along_axis(similarity, nearest.numpy(), 1), -np.sort(-similarity, 1)[:, :k])
     np.testing.assert_array_equal(np.sort(nearest.numpy(), axis=1), np.sort(expected, axis=1))
 
