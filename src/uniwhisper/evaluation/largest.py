@@ -6,7 +6,12 @@ _BUCKET_CLIPS = 64
 
 
 def nearest(similarity_QN: torch.Tensor, k: int) -> torch.Tensor:
-    """Indices of the k largest per row; among equals the lower index, which topk alone does not promise."""
+    """Indices of the k largest per row; among equals the lower index, which topk alone does not promise.
+
+    Args:
+        similarity_QN: float32 or float64, N >= k.
+        k: how many.
+    """
     more = min(k + 1, similarity_QN.shape[1])
     values_QK, nearest_QK = largest(similarity_QN, more)
     # Equal values inside the k, or across their edge: only then does the order of equals matter.
@@ -24,6 +29,11 @@ def largest(
     """Values and indices of the k largest per row, the largest first; among equals any.
 
     The k largest lie in the k buckets of clips with the largest maxima, so `topk` need not look at the whole row.
+
+    Args:
+        similarity_QN: float32 or float64, N >= k.
+        k: how many.
+        bucket_clips: neighbouring clips whose maximum is taken first.
     """
     clips = similarity_QN.shape[1]
     whole = clips // bucket_clips * bucket_clips

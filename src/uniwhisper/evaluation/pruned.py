@@ -111,7 +111,12 @@ class Pruned:
     """Per clip its coordinates and, as one more column, the norm of the rest."""
 
     def nearest(self, queries_QD: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (Q, K) in the reference's dtype and indices int64 (Q, K) of the k nearest, the nearest first."""
+        """Scores (Q, K) in the reference's dtype and indices int64 (Q, K) of the k nearest, the nearest first.
+
+        Args:
+            queries_QD: the reference's width and dtype, rows of norm 1 or less.
+            k: neighbours, at most N.
+        """
         scores_QK = torch.empty(len(queries_QD), k, dtype=self.reference_ND.dtype)
         clips_QK = torch.empty(len(queries_QD), k, dtype=torch.int64)
         open_P = torch.arange(len(queries_QD))
@@ -166,7 +171,12 @@ class Pruned:
         return torch.cat([(self.reference_ND[clips] * queries_QD[queries]).sum(dim=1) for queries, clips in pairs])
 
     def cost(self, tried_P: torch.Tensor, k: int) -> float:
-        """Multiply-adds per query over those of the full product, as seen from these reference clips."""
+        """Multiply-adds per query over those of the full product.
+
+        Args:
+            tried_P: int64, the reference clips that are asked instead of queries.
+            k: neighbours.
+        """
         count, width = self.reference_ND.shape
         tried_TD = self.reference_ND[tried_P]
         # One neighbour more, because a clip finds itself.
@@ -212,7 +222,12 @@ def prepare(reference_ND: torch.Tensor, queries: int, k: int) -> Pruned | None:
 
 
 def full(reference_ND: torch.Tensor, queries_QD: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `Pruned.nearest`, from the product with every clip; on any device."""
+    """As `Pruned.nearest`, from the product with every clip; on any device.
+
+    Args:
+        reference_ND, queries_QD: float32 or float64, rows of norm 1 or less.
+        k: neighbours, at most N.
+    """
     scores, clips = [], []
     for block_QD in queries_QD.split(_BLOCK_OF_FULL):
         similarity_QN = block_QD @ reference_ND.T
