@@ -96,6 +96,16 @@ def test_the_nearest_are_those_of_float64_on_every_clip(seed, clips, k, axes, ex
     assert_nearest(reference, queries, scores, nearest)
 
 
+@pytest.mark.parametrize("axes", [1, 8, 40])
+def test_the_axes_hold_nearly_what_the_best_ones_would(axes):
+    reference = unit(structured(0, 500)).double()
+    best = torch.linalg.eigvalsh(reference.T @ reference).flip(0)[:axes].sum()
+    basis_DA = pruned._Axes.of(reference, axes).basis_DA.double()
+    held = (reference @ basis_DA).square().sum(dim=0)
+    assert 0.995 * best <= held.sum() <= best * (1 + 1e-6)
+    assert (held.diff() <= 1e-6 * best).all(), "the most important first"
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), axes=st.integers(1, 48), scale=st.sampled_from([0.0, 1e-3, 1.0]))
 def test_a_bound_is_never_below_the_product(seed, axes, scale):
