@@ -105,7 +105,7 @@ class _Axes:
 def _leading(moment_DD: torch.Tensor, axes: int) -> torch.Tensor:
     """Nearly the leading eigenvectors (D, A), orthonormal, the largest first: subspace iteration, Rayleigh and Ritz.
 
-    Better ones would save little: the bounds hold for any orthonormal basis. All eigenvectors take several seconds.
+    Better ones would save little: the bounds hold for any orthonormal basis. All eigenvectors take longer.
     """
     start_DA = torch.randn(len(moment_DD), axes, generator=torch.Generator().manual_seed(0))
     basis_DA = torch.linalg.qr(moment_DD @ start_DA).Q
