@@ -46,7 +46,7 @@ def write_language_model(folder: Path) -> Path:
         list(texts.glob("*.txt")),
         ReadingText(
             ("Write down what is said.",),
-            (("What do you hear?", "a bell", ("a bell",)), ("What is this?", "rain", ("rain",))),
+            ((("What do you hear?", "a bell", ("a bell",)),), (("What is this?", "rain", ("rain",)),)),
         ),
         folder / "lm",
         recipe,

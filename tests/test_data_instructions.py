@@ -178,7 +178,7 @@ def test_an_answer_that_repeats_the_instruction_is_still_masked_right(instructio
 def test_reading_text_holds_no_transcript(tmp_path):
     write_three_corpora(tmp_path / "in", clips=3)
     manifest = prepare(tmp_path / "in", tmp_path / "out")
-    questions = reading_text(manifest).questions
+    questions = [asked for kind in reading_text(manifest).questions for asked in kind]
     assert ("Name the instrument.", "flute", ("flute",)) in questions
     assert ("Tag this sound.", "dog bark", ("dog bark",)) in questions
     assert not any("sentence" in answer for _, answer, _ in questions)

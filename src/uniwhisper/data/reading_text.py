@@ -33,8 +33,8 @@ class ReadingText:
 
     copy_instructions: tuple[str, ...]
     """Instructions that ask for the spoken words."""
-    questions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    """(instruction, answer, what there is to hear, in any order)."""
+    questions: tuple[tuple[tuple[str, str, tuple[str, ...]], ...], ...] = ()
+    """Of each task: (instruction, answer, what there is to hear, in any order)."""
     layouts: tuple[tuple[str, str, Layout], ...] = ()
     """(instruction, answer, what there is to hear, where)."""
 
@@ -52,15 +52,12 @@ def reading_text(manifest: Manifest) -> ReadingText:
         for task, value in answers(manifest, record).items():
             if task not in WHAT_IS_SAID:
                 found[task].add(format_answer(tasks[task], value))
-    questions = {
-        (wording, answer, (answer,))
-        for name in found
-        for wording in _open_wordings(tasks[name])
-        for answer in found[name]
-    }
+    questions: dict[str, set[tuple[str, str, tuple[str, ...]]]] = defaultdict(set)
+    for task, said in found.items():
+        questions[task] = {(wording, answer, (answer,)) for wording in _open_wordings(tasks[task]) for answer in said}
     for record in manifest.records[:: max(1, len(manifest.records) // _NAMES)]:
         name = code_name(hashlib.sha256(record.sha256.encode()).hexdigest())  # of no recording there is
-        questions |= {(wording, name, (name,)) for wording in tasks["recording"].wordings}
+        questions["recording"] |= {(wording, name, (name,)) for wording in tasks["recording"].wordings}
     generator = np.random.default_rng(0)
     layouts = []
     for task in tasks.values():
@@ -73,10 +70,12 @@ def reading_text(manifest: Manifest) -> ReadingText:
                 layout = _layout(task, chosen, generator)
                 instruction, answer = _asked(task, wording, layout, absent, generator)
                 if task.made.arranged == OVERLAP:
-                    questions.add((instruction, answer, tuple(label for label, _ in layout if label is not None)))
+                    heard = tuple(label for label, _ in layout if label is not None)
+                    questions[task.name].add((instruction, answer, heard))
                 else:
                     layouts.append((instruction, answer, layout))
-    return ReadingText(tasks["transcription"].wordings, tuple(sorted(questions)), tuple(layouts))
+    by_task = tuple(tuple(sorted(asked)) for _, asked in sorted(questions.items()) if asked)
+    return ReadingText(tasks["transcription"].wordings, by_task, tuple(layouts))
 
 
 def _open_wordings(task: Task) -> tuple[str, ...]:

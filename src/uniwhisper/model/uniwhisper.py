@@ -62,7 +62,7 @@ class UniWhisper(nn.Module):
             tokens_RL: int64, instruction, answer and end token of each row, padded on the right.
             token_counts_R: int64, real tokens of each row.
             loss_mask_RL: bool, True on answer and end tokens; False on instruction and padding.
-            of_mean_R: bool, rows that hear one audio token, made of the mean of their clip's frames, instead of all;
+            of_mean_R: bool, rows that hear the audio tokens of the mean of their clip's frames instead of all;
                 None: none does.
         """
         frames_PD, frames = self.encoder.packed(mel_BMF, mel_counts_B)
@@ -70,9 +70,10 @@ class UniWhisper(nn.Module):
         if of_mean_R is not None:
             # The means follow the clips as if each were a clip of its own.
             audio_NH = torch.cat([audio_NH, self.adapter.of_means(frames_PD, frames)])
-            ones_B = torch.ones_like(audio.counts_B)
+            of_mean = self.adapter.config.mean_tokens
+            counts_B = torch.full_like(audio.counts_B, of_mean)
             clip_R = torch.where(of_mean_R, clip_R + len(audio.counts), clip_R)
-            audio = Packing((*audio.counts, *[1] * len(audio.counts)), torch.cat([audio.counts_B, ones_B]))
+            audio = Packing((*audio.counts, *[of_mean] * len(audio.counts)), torch.cat([audio.counts_B, counts_B]))
         device = audio_NH.device
         rows = _Rows(audio, clip_R, token_counts_R, device)
         answer_counts_R = to_device(loss_mask_RL.sum(dim=1), device)

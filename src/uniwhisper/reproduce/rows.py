@@ -205,6 +205,8 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
             start=start,
             encoder_size=scale.size if start is None else None,
             language_model=scale.language_model,
+            adapter_mean_tokens=1 if row.objective in _WITHOUT_AUDIO_TOKENS else scale.mean_tokens,
+            adapter_mean_linear=row.objective not in _WITHOUT_AUDIO_TOKENS and scale.mean_linear,
         ),
         data=_data(row, scale.data, tasks),
         optimizer=scale.optimizer if row.after else scale.start_optimizer,

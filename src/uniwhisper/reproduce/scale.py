@@ -54,6 +54,9 @@ class Scale:
     examined_clips: int | None
     """Clips of a task that are altered; None: all."""
     seeds: tuple[int, ...]
+    mean_tokens: int = 1
+    """Audio tokens of the mean of a clip's frames."""
+    mean_linear: bool = False
 
     @property
     def keep_every_steps(self) -> int:

@@ -116,6 +116,8 @@ def build_adapter(
         stack=config.adapter_stack,
         hidden_width=config.adapter_hidden_width,
         token_width=language_model.width,
+        mean_tokens=config.adapter_mean_tokens,
+        mean_linear=config.adapter_mean_linear,
     )
     adapter = Adapter(shape)
     described = {} if start is None else _read_config(start)
@@ -129,7 +131,7 @@ def build_adapter(
                 f"the adapter of {start} does not fit the recipe",
                 expected=str(shape.to_json()),
                 got=str(described.get("adapter")),
-                fix="set model.adapter_stack and model.adapter_hidden_width to those of the checkpoint",
+                fix="set model.adapter_stack, _hidden_width and _mean_tokens to those of the checkpoint",
             ) from error
         return adapter
     token_std = float(language_model.causal_lm.get_input_embeddings().weight.detach().float().std())

@@ -8,7 +8,8 @@ out: a model that knows them by heart needs no audio to write them down. Afterwa
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -98,7 +99,8 @@ def pretrain_lm(
         )
     with atomic_output(output, overwrite=overwrite, folder_with="pretraining.json") as temporary:
         contents = [_read(path) for path in texts]
-        pairs = sorted({(instruction, answer) for instruction, answer, _ in (*reading.questions, *reading.layouts)})
+        read = chain(*reading.questions, reading.layouts)
+        pairs = sorted({(instruction, answer) for instruction, answer, _ in read})
         asked = [f"{instruction}{ANSWER_SEPARATOR}{answer}" for instruction, answer in pairs]
         tokenizer = _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary)
         prose = np.concatenate([_tokens(tokenizer, text) for text in contents[:-1]])
@@ -197,17 +199,22 @@ def _train(
         betas=(0.9, 0.95),
         fused=device.type == "cuda",
     )
+
+    def drawn(step: int) -> tuple[torch.Tensor, ...]:
+        exercises = material.batch(recipe.exercises_per_step, recipe.exercise_tokens, [recipe.seed, step, 1])
+        return tuple(map(torch.from_numpy, (_draw(prose, dialogues, recipe, step), *exercises)))
+
     steps = track(range(recipe.steps), "language model", console=console, disable=not console.is_terminal)
-    for step in steps:
+    for step, (tokens_BL, *exercises) in zip(steps, _ahead(drawn, recipe.steps), strict=True):
         warmup = max(1, recipe.steps // 20)
         cosine = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * min(cosine, (step + 1) / warmup)
-        tokens_BL = torch.from_numpy(_draw(prose, dialogues, recipe, step)).to(device, non_blocking=True)
+        tokens_BL = tokens_BL.to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             loss = model(input_ids=tokens_BL, labels=tokens_BL, use_cache=False).loss
         loss.backward()
-        exercise = _exercise_loss(model, material, recipe, step, device)
+        exercise = _exercise_loss(model, exercises, recipe, step, device)
         exercise.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -230,8 +237,11 @@ def _material(reading: ReadingText, prose: np.ndarray, tokenizer: "PreTrainedTok
         prose=prose,
         copy_instructions=tuple(map(asked, reading.copy_instructions)),
         questions=tuple(
-            (asked(instruction), ids(answer), tuple(ids(" " + said) for said in says))
-            for instruction, answer, says in reading.questions
+            tuple(
+                (asked(instruction), ids(answer), tuple(ids(" " + said) for said in says))
+                for instruction, answer, says in kind
+            )
+            for kind in reading.questions
         ),
         layouts=tuple(
             (
@@ -247,11 +257,14 @@ def _material(reading: ReadingText, prose: np.ndarray, tokenizer: "PreTrainedTok
 
 
 def _exercise_loss(
-    model: torch.nn.Module, material: ReadingMaterial, recipe: LanguageModelRecipe, step: int, device: torch.device
+    model: torch.nn.Module,
+    exercises: Sequence[torch.Tensor],
+    recipe: LanguageModelRecipe,
+    step: int,
+    device: torch.device,
 ) -> torch.Tensor:
     """Mean nats per answer token of a step's exercises, their prefixes blurred as audio tokens will be."""
-    drawn = material.batch(recipe.exercises_per_step, recipe.exercise_tokens, [recipe.seed, step, 1])
-    tokens_BL, labels_BL, prefix_counts_B = (torch.from_numpy(part).to(device) for part in drawn)
+    tokens_BL, labels_BL, prefix_counts_B = (part.to(device) for part in exercises)
     embeddings_VH = model.get_input_embeddings().weight
     inputs_BLH = model.get_input_embeddings()(tokens_BL)
     generator = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step)
@@ -264,6 +277,17 @@ def _exercise_loss(
         row_N, place_N = (labels_BL[:, 1:] >= 0).nonzero(as_tuple=True)
         logits_NV = model.get_output_embeddings()(hidden_BLH[row_N, place_N]).float()
     return torch.nn.functional.cross_entropy(logits_NV, labels_BL[row_N, place_N + 1])
+
+
+def _ahead(drawn: Callable[[int], tuple[torch.Tensor, ...]], steps: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    """`drawn` of every step in order, each drawn while the one before it is trained on."""
+    with ThreadPoolExecutor(max_workers=1) as drawer:
+        coming = drawer.submit(drawn, 0)
+        for step in range(1, steps + 1):
+            now = coming.result()
+            if step < steps:
+                coming = drawer.submit(drawn, step)
+            yield now
 
 
 def _draw(prose: np.ndarray, dialogues: list[np.ndarray], recipe: LanguageModelRecipe, step: int) -> np.ndarray:

@@ -9,10 +9,12 @@ is ever read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 _MOST_PREFIX = 96
+_MOST_BRIEF = 8
 _IGNORED = -100  # as transformers' losses expect
 
 
@@ -24,8 +26,10 @@ class ReadingMaterial:
     """int64, one long text: sentences to copy, and words to distract."""
     copy_instructions: tuple[np.ndarray, ...]
     """Instructions that ask for the text itself."""
-    questions: tuple[tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]], ...]
-    """(instruction, answer, what the prefix says) with the instruction's closing separator included."""
+    questions: tuple[tuple[tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]], ...], ...]
+    """Of each kind of question: (instruction, answer, what the prefix says), the instruction's closing separator
+    included. A kind is drawn as often as the root of how many it has: captions by the ten thousand would leave the
+    ages of man unread."""
     layouts: tuple[tuple[np.ndarray, np.ndarray, tuple[tuple[np.ndarray | None, int], ...]], ...]
     """(instruction, answer, (what stands there or None for a gap, positions it fills) …)."""
     end: int
@@ -55,11 +59,13 @@ class ReadingMaterial:
         if self.layouts and kind < 0.2:
             instruction, answer, layout = self.layouts[generator.integers(len(self.layouts))]
             return self._lay_out(layout, generator), instruction, answer
-        if self.questions and kind < 0.5:
-            instruction, answer, says = self.questions[generator.integers(len(self.questions))]
-            return self._mention(says, generator), instruction, answer
+        if self.questions and kind < 0.7:
+            asked = self.questions[generator.choice(len(self.questions), p=self._shares)]
+            instruction, answer, says = asked[generator.integers(len(asked))]
+            prefix = (self._mention if kind < 0.4 else self._brief)(says, generator)
+            return prefix, instruction, answer
         count = int(generator.integers(1, 24))
-        if kind < 0.6:
+        if kind < 0.8:
             # Any tokens at all, for the languages and spellings that the prose does not have.
             sentence = generator.integers(self.vocabulary, size=min(count, 12))
         else:
@@ -88,6 +94,18 @@ class ReadingMaterial:
         heard = [label for label, _ in layout if label is not None]
         gap = np.array([self._gap(np.concatenate(heard), generator)])
         return np.concatenate([np.resize(gap if label is None else label, positions) for label, positions in layout])
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        roots = np.sqrt([len(asked) for asked in self.questions])
+        return roots / roots.sum()
+
+    def _brief(self, says: tuple[np.ndarray, ...], generator: np.random.Generator) -> np.ndarray:
+        """What the prefix has to say in as few positions as the mean of a clip makes; what does not fit is left out."""
+        said = np.concatenate([says[index] for index in generator.permutation(len(says))])
+        positions = int(generator.integers(1, _MOST_BRIEF + 1))
+        repeated = np.repeat(said, max(1, positions // len(said)))[:positions]
+        return np.append(repeated, np.full(positions - len(repeated), self._gap(said, generator)))
 
     def _mention(self, says: tuple[np.ndarray, ...], generator: np.random.Generator) -> np.ndarray:
         """What the prefix has to say, in random order and several times, among words of the prose."""
