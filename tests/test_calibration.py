@@ -36,9 +36,20 @@ def audio_tokens(model: UniWhisper, seconds: float) -> torch.Tensor:
         return model.audio_tokens(*log_mel(wave_BS * 0.1, torch.tensor([wave_BS.shape[1]]), mel_bins=80))[0]
 
 
-def test_vectors_are_standard_and_audio_tokens_stay(language_model):
-    model = small_model(language_model).eval()
+def tokens_of_mean(model: UniWhisper) -> torch.Tensor:
+    mel_BMF, mel_counts_B = log_mel(
+        torch.from_numpy(noises(1)[0])[None], torch.tensor([len(noises(1)[0])]), mel_bins=80
+    )
+    with torch.inference_mode():
+        return model.adapter.of_means(*model.encoder.packed(mel_BMF, mel_counts_B))
+
+
+@pytest.mark.parametrize("mean_tokens", [1, 3])
+def test_vectors_are_standard_and_audio_tokens_stay(language_model, mean_tokens):
+    model = small_model(language_model, mean_tokens=mean_tokens).eval()
     before = audio_tokens(model, 1.6)  # 80 frames: whole audio tokens
+    of_mean = tokens_of_mean(model)
+    assert of_mean.shape == (mean_tokens, model.language_model.width)
     waves = noises(LEAST_CLIPS)
     assert calibrate(model, waves) == LEAST_CLIPS
     embedder = Embedder.from_encoder(model.encoder, identity="calibrated", source="test")
@@ -46,6 +57,7 @@ def test_vectors_are_standard_and_audio_tokens_stay(language_model):
     assert np.abs(vectors_ND.mean(axis=0)).max() < 1e-3
     assert np.abs(vectors_ND.std(axis=0) - 1).max() < 1e-2
     torch.testing.assert_close(audio_tokens(model, 1.6), before, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tokens_of_mean(model), of_mean, rtol=1e-4, atol=1e-5)
 
 
 def test_a_constant_dimension_is_not_blown_up(language_model):

@@ -173,7 +173,18 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
                 "instructions", "random frozen", "pretrained trained", "random trained",
             )  # fmt: skip
             assert made.data.mean_share == (scale.data.mean_share if reads_audio_tokens else 0)
+            assert made.model.adapter_mean_tokens == (scale.mean_tokens if reads_audio_tokens else 1)
     assert set(SMOKE_ROWS) <= set(ROWS)
+
+
+def test_u_labels_is_asked_what_heads_are_asked_and_u_more(data, lm, tmp_path):
+    chain = small_chain(data, lm, tmp_path)
+    asked = {
+        name: chain.recipe(Job(name, 0), chain.scale, "somewhere").data.tasks
+        for name in ("U-labels", "U", "multi-head")
+    }
+    assert asked["U-labels"] == asked["multi-head"] != asked["U"]
+    assert not {"recording", "sound_tag_pair", "order"} & set(asked["U-labels"])
 
 
 def done(row: str, steps: int, audio: float) -> Done:

@@ -31,12 +31,10 @@ class AdapterConfig:
     """Width H of the language model's token embeddings."""
     mean_tokens: int = 1
     """Audio tokens that the mean of a clip's frames makes; 1: by the layers that frames go through."""
-    mean_linear: bool = False
-    """Those tokens by one linear layer."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "mean_linear" and (not isinstance(value, int) or value < 1):
+            if not isinstance(value, int) or value < 1:
                 raise WeightsError(
                     f"adapter field {name}", expected="an integer >= 1", got=repr(value), fix="mend it in config.json"
                 )
@@ -54,8 +52,7 @@ class Adapter(nn.Module):
         self.widen = nn.Linear(config.stack * config.frame_width, config.hidden_width)
         self.project = nn.Linear(config.hidden_width, config.token_width)
         if config.mean_tokens > 1:
-            read = config.frame_width if config.mean_linear else config.hidden_width
-            self.project_means = nn.Linear(read, config.mean_tokens * config.token_width)
+            self.project_means = nn.Linear(config.hidden_width, config.mean_tokens * config.token_width)
 
     def initialise(self, *, token_std: float, generator: torch.Generator) -> None:
         """Draw the weights so that audio tokens start with the standard deviation of the text-token embeddings.
@@ -73,8 +70,7 @@ class Adapter(nn.Module):
             self.widen.bias.zero_()
             self.project.bias.zero_()
             if self.config.mean_tokens > 1:
-                moment = 1.0 if self.config.mean_linear else 0.425
-                std = token_std * (moment * self.project_means.in_features) ** -0.5
+                std = token_std * (0.425 * self.project_means.in_features) ** -0.5
                 nn.init.normal_(self.project_means.weight, std=std, generator=generator)
                 self.project_means.bias.zero_()
 
@@ -118,8 +114,6 @@ class Adapter(nn.Module):
         means_BD = (frames.sums(frames_PD, torch.float32) / frames.counts_B[:, None]).to(frames_PD.dtype)
         if self.config.mean_tokens == 1:
             return self._tokens(means_BD.repeat(1, self.config.stack))
-        if self.config.mean_linear:
-            return self.project_means(means_BD).view(-1, self.config.token_width)
         hidden_BW = F.gelu(self.widen(means_BD.repeat(1, self.config.stack)))
         return self.project_means(hidden_BW).view(-1, self.config.token_width)
 

@@ -15,7 +15,7 @@ def mini() -> Recipe:
         name="mini",
         seed=0,
         steps=2_400,
-        model=ModelConfig(start=None, encoder_size="tiny", language_model="runs/lm"),
+        model=ModelConfig(start=None, encoder_size="tiny", language_model="runs/lm", adapter_mean_tokens=8),
         data=DataConfig(
             domain_weights={"speech": 0.35, "sound": 0.45, "music": 0.2},
             corpus_temperature=0.6,

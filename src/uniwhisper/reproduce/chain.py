@@ -137,7 +137,7 @@ class Chain:
         row = ROWS[job.row]
         if not steps_of(row, scale):
             return None
-        return recipe_of(row, scale, job.seed, start, self.learners.tasks(row.objective))
+        return recipe_of(row, scale, job.seed, start, self.learners.tasks(row.asked_as or row.objective))
 
     def _judged_before(self) -> list[Job]:
         """Jobs whose folder says that they are judged, and so are those that they need."""

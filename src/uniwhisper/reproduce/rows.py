@@ -33,6 +33,8 @@ class Row:
     steps: Steps = "M"
     after: str | None = None
     """Row whose encoder it starts from; None: random weights."""
+    asked_as: Objective | None = None
+    """Objective whose questions it is asked; None: its own."""
     speech_only: bool = False
     share: float = 1.0
     """Part of the training clips."""
@@ -75,6 +77,13 @@ _ROWS = (
         objective="instructions",
         after="S",
         speech_only=True,
+    ),
+    Row(
+        name="U-labels",
+        what="U asked what heads can be asked: neither of clips put together nor for names of recordings",
+        objective="instructions",
+        after="S",
+        asked_as="multi-head",
     ),
     Row(name="U-scratch-M", what="U's recipe from random weights, for M steps", objective="instructions"),
     Row(
@@ -144,6 +153,8 @@ COMPARED = (
     ("LM-pretrained-trained", "U"),
     ("LM-random-trained", "U"),
     ("multi-head", "U"),
+    ("multi-head", "U-labels"),
+    ("U", "U-labels"),
     ("C", "C+U"),
     ("log-mel", "U"),
     ("random", "U"),
@@ -158,6 +169,7 @@ EQUAL = (
     ("U", "LM-pretrained-trained"),
     ("U", "LM-random-trained"),
     ("U", "multi-head"),
+    ("U", "U-labels"),
     ("U", "C+U"),
     ("S", "C"),
     ("U", "U-half"),
@@ -206,7 +218,6 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
             encoder_size=scale.size if start is None else None,
             language_model=scale.language_model,
             adapter_mean_tokens=1 if row.objective in _WITHOUT_AUDIO_TOKENS else scale.mean_tokens,
-            adapter_mean_linear=row.objective not in _WITHOUT_AUDIO_TOKENS and scale.mean_linear,
         ),
         data=_data(row, scale.data, tasks),
         optimizer=scale.optimizer if row.after else scale.start_optimizer,

@@ -28,6 +28,8 @@ class Scale:
     """N: optimizer steps of S's run; of rows that count with S, those after which S was taken (`start.py`)."""
     start_candidates: int
     """Models that S's run keeps, evenly over its N steps: one of them is S."""
+    mean_tokens: int
+    """Audio tokens of the mean of a clip's frames, where the language model reads them."""
     steps: int
     """M: optimizer steps of what goes on from it."""
     data: DataConfig
@@ -54,9 +56,6 @@ class Scale:
     examined_clips: int | None
     """Clips of a task that are altered; None: all."""
     seeds: tuple[int, ...]
-    mean_tokens: int = 1
-    """Audio tokens of the mean of a clip's frames."""
-    mean_linear: bool = False
 
     @property
     def keep_every_steps(self) -> int:
@@ -88,6 +87,7 @@ def miniature(language_model: str, size: str = "tiny") -> Scale:
         language_model=language_model,
         start_steps=2_000,
         start_candidates=4,
+        mean_tokens=mini().model.adapter_mean_tokens,
         steps=2_000,
         data=MINIATURE_DATA,
         start_optimizer=OptimizerConfig(
@@ -125,6 +125,7 @@ def paper(start: str, language_model: str, *, mel_bins: int) -> Scale:
         language_model=language_model,
         start_steps=0,
         start_candidates=1,
+        mean_tokens=mini().model.adapter_mean_tokens,
         steps=100_000,
         data=replace(
             MINIATURE_DATA, audio_seconds_per_step=2_000.0, max_seconds=30.0, corpus_temperature=0.5, mel_bins=mel_bins
@@ -165,6 +166,7 @@ def smoke(suite: Path, *, start_steps: int = 12, steps: int = 16, audio_seconds_
         language_model=str(packaged_default() / "lm"),
         start_steps=start_steps,
         start_candidates=2,
+        mean_tokens=2,
         steps=steps,
         data=DataConfig(
             audio_seconds_per_step=audio_seconds_per_step,

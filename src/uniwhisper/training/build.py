@@ -117,7 +117,6 @@ def build_adapter(
         hidden_width=config.adapter_hidden_width,
         token_width=language_model.width,
         mean_tokens=config.adapter_mean_tokens,
-        mean_linear=config.adapter_mean_linear,
     )
     adapter = Adapter(shape)
     described = {} if start is None else _read_config(start)

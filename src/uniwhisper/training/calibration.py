@@ -71,10 +71,6 @@ def calibrate(model: UniWhisper, waves: Iterable[np.ndarray]) -> int:
     with torch.no_grad():
         widen.bias.copy_(widen.bias.double() + (stacked_OSD * mean_D).sum(dim=(1, 2)))
         widen.weight.copy_((stacked_OSD * deviation_D).flatten(1))
-        if model.adapter.config.mean_linear:
-            means = model.adapter.project_means
-            means.bias.copy_(means.bias.double() + means.weight.double() @ mean_D)
-            means.weight.copy_(means.weight.double() * deviation_D)
         norm.weight.copy_(norm.weight.double() / deviation_D)
         norm.bias.copy_((norm.bias.double() - mean_D) / deviation_D)
     return len(vectors_ND)

@@ -55,7 +55,6 @@ class ModelConfig:
     """Width between the adapter's two linear layers."""
     adapter_mean_tokens: int = 1
     """Audio tokens of the mean of a clip's frames, which `data.mean_share` of the questions are asked of."""
-    adapter_mean_linear: bool = False
 
     def __post_init__(self) -> None:
         require(
