@@ -76,6 +76,29 @@ def test_every_generated_token_is_the_argmax_of_a_full_forward_pass(model, frequ
     assert tokenizer.decode(generated).startswith("".join(pieces))
 
 
+@pytest.mark.parametrize("instruction, heard", [
+    ("What kind of sound is this?", "mean"), ("Say it in your own words.", "mean"),
+    ("Transcribe the speech.", "frames"), ("Which comes first: a bell or rain?", "frames"),
+    ("Do you hear a bell or rain first?", "mean"),
+])  # fmt: skip
+def test_several_tokens_of_the_mean_are_asked_unless_the_answer_follows_the_order(
+    language_model_folder, instruction, heard
+):
+    model = small_model(language_model_folder, mean_tokens=3).eval()
+    wave = tone(1.3, 700.0)
+    mel, counts = log_mel(torch.from_numpy(wave)[None], torch.tensor([len(wave)]), mel_bins=80)
+    with torch.no_grad():
+        frames, frame_counts = model.encoder(mel, counts)
+        widened = model.adapter.widen(frames[0, : int(frame_counts)].mean(dim=0).repeat(4))
+        of_mean = model.adapter.project_means(torch.nn.functional.gelu(widened)).view(3, -1)
+        of_frames = model.adapter(frames, frame_counts)[0][0]
+    expected = of_mean if heard == "mean" else of_frames
+    text_tokens = len(model.language_model.tokenizer.encode(f"{instruction}\n", add_special_tokens=False))
+    prefix = Answerer(model, CPU)._prefix(wave, instruction)[0]
+    assert len(prefix) == len(expected) + text_tokens
+    torch.testing.assert_close(prefix[: len(expected)], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_an_answer_ends_with_the_end_token_and_at_the_limit(model):
     lm = model.language_model
     prefix = Answerer(model, CPU)._prefix(tone(0.5), QUESTION)

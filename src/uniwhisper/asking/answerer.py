@@ -2,6 +2,8 @@
 
 Notable: the prefix is the one of training, `[audio tokens | instruction \\n]`; an answer is decoded greedily with the
 language model's cache, and scored by the loss that training lowers, which reads audio and instruction once for all.
+A model whose mean makes several audio tokens hears those alone, unless the answer follows the order of the sound: so
+nearly all its questions were asked (docs/decisions/0037).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from uniwhisper.core.errors import AnswerError
 from uniwhisper.core.units import WINDOW_SAMPLES
+from uniwhisper.data.tasks import follows_order
 from uniwhisper.data.tokens import ANSWER_SEPARATOR, build
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.uniwhisper import UniWhisper
@@ -121,10 +124,17 @@ class Answerer:
     @torch.inference_mode()
     def _prefix(self, wave_S: np.ndarray, instruction: str) -> Tensor:
         """Embeddings (1, L, H) of the audio and the instruction."""
-        audio_1AH, audio_counts_1 = self._model.audio_tokens(*self._mel(wave_S))
+        audio_AH = self._heard(wave_S, instruction)
         ids = self._tokenizer.encode(instruction + ANSWER_SEPARATOR, add_special_tokens=False)
         text_1LH = self._model.language_model.embed(torch.tensor([ids], dtype=torch.int64, device=self._device))
-        return torch.cat([audio_1AH[:, : int(audio_counts_1[0])].to(text_1LH.dtype), text_1LH], dim=1)
+        return torch.cat([audio_AH[None].to(text_1LH.dtype), text_1LH], dim=1)
+
+    def _heard(self, wave_S: np.ndarray, instruction: str) -> Tensor:
+        """Audio tokens (A, H) that this question is asked of."""
+        frames_PD, frames = self._model.encoder.packed(*self._mel(wave_S))
+        if self._model.adapter.config.mean_tokens > 1 and not follows_order(instruction):
+            return self._model.adapter.of_means(frames_PD, frames)
+        return self._model.adapter.packed(frames_PD, frames)[0]
 
     def _mel(self, wave_S: np.ndarray) -> tuple[Tensor, Tensor]:
         assert wave_S.ndim == 1 and 1 <= len(wave_S) <= WINDOW_SAMPLES, f"a window, not {wave_S.shape}"

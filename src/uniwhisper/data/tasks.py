@@ -4,6 +4,7 @@ How the answers of each kind are written and read is in `answer_formats.py`.
 """
 
 import json
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,6 +101,17 @@ def all_tasks() -> Mapping[str, Task]:
             assert tasks[base].labelled, f"{task.name}: made of {base}, which no clip has"
             assert tasks[base].augment["crop"] == KEEP, f"{task.name}: made of {base}, which a part cannot answer"
     return tasks
+
+
+def follows_order(instruction: str) -> bool:
+    """Whether this is a wording, filled in or not, of a task whose answer follows the order of the sound."""
+    return any(pattern.fullmatch(instruction) for pattern in _ordered_wordings())
+
+
+@lru_cache(maxsize=1)
+def _ordered_wordings() -> tuple[re.Pattern[str], ...]:
+    wordings = (wording for task in all_tasks().values() if task.ordered for wording in task.wordings)
+    return tuple(re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(wording))) for wording in wordings)
 
 
 def simple_tasks() -> Mapping[str, Task]:
