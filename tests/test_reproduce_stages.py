@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixtures)
 from uniwhisper.core.errors import OutputError, RecipeError
@@ -103,6 +104,12 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     with pytest.raises(OutputError, match="U-seed0 is not of this experiment") as refused:
         collect(longer)
     assert "recipe's steps: 7" in refused.value.expected and refused.value.got == "2"
+    another = shutil.copytree(lm, tmp_path / "another_lm")
+    weights = load_file(another / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, another / "model.safetensors", {"format": "pt"})
+    with pytest.raises(OutputError, match="U-seed0") as refused:
+        collect(replace(gathered, scale=replace(gathered.scale, language_model=str(another))))
+    assert refused.value.expected.startswith("language model's weights: ")
     with pytest.raises(OutputError, match="S-seed0") as refused:
         collect(replace(gathered, scale=replace(gathered.scale, suite=chain.scale.development)))
     assert refused.value.expected.startswith("suite: ")

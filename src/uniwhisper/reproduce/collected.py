@@ -1,7 +1,7 @@
 """Rows that were judged here or elsewhere and lie in one folder: their table is made without running anything."""
 
 import json
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import ROWS, available_rows
 from uniwhisper.reproduce.state import STATE_NAME, read_written
+from uniwhisper.training.recipe import ModelConfig
 
 
 def collect(chain: Chain) -> list[Done]:
@@ -51,6 +52,12 @@ def collect(chain: Chain) -> list[Done]:
     return found
 
 
+_MODEL_DEFAULTS = {field.name: field.default for field in fields(ModelConfig) if field.default is not MISSING}
+"""What a run had that was written down before the field was there."""
+_NO_LONGER_SAID = (("adapter_mean_linear", False),)
+"""Fields that recipes had for a time, with the value that all have now."""
+
+
 def _done(job: Job, folder: Path, state: dict[str, Any]) -> Done:
     judged = state["judged"]
     for name, digest in judged["files"].items():
@@ -79,8 +86,14 @@ def _require_plan(chain: Chain, one: Done, folder: Path) -> None:
     recipe = chain.recipe(one.job, scale, "start" if row.after else None)
     assert recipe is not None, "a row of steps has a recipe"
     expected, got = recipe.to_json(), written["recipe"]
+    got["model"] = _MODEL_DEFAULTS | {
+        name: value for name, value in got["model"].items() if (name, value) not in _NO_LONGER_SAID
+    }
     for part in sorted(expected.keys() | got.keys()):
         _require(folder, f"recipe's {part}", _placeless(expected.get(part)), _placeless(got.get(part)))
+    if row.objective == "instructions":
+        asked = written.get("language_model_identity")
+        _require(folder, "language model's weights", chain.learners.language_model_identity, str(asked))
 
 
 def _placeless(part: Any) -> str:

@@ -58,6 +58,11 @@ class Learners:
         return None
 
     @cached_property
+    def language_model_identity(self) -> str:
+        """Of its weights."""
+        return FrozenLanguageModel.load(self.language_model).identity()
+
+    @cached_property
     def _heads(self) -> tuple[Head, ...]:
         return heads_of(self.manifest)
 

@@ -155,7 +155,8 @@ def draw(found: Mapping[str, Any], path: Path) -> bool:
         panel.grid(alpha=0.2)
         panel.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("headline: mean of domains")
-    axes[-1].legend(frameon=False)
+    handles, labels = axes[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     with atomic_output(path, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return True
