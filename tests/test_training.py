@@ -327,13 +327,21 @@ def test_a_damaged_run_folder_is_one_error(recipe, prepared, tmp_path):
 
 
 def test_the_adapter_comes_along_with_its_language_model_only(recipe, prepared, tmp_path):
-    folder = run(override(recipe, ["steps=2"]), prepared, tmp_path / "run")
-    trained = build_model(override(recipe, [f"model.start={folder}"]), CPU).adapter.widen.weight
-    assert torch.equal(trained, load_file(folder / "adapter.safetensors")["widen.weight"].float())
+    several = override(recipe, ["steps=2", "data.mean_share=0.9", "model.adapter_mean_tokens=3"])
+    folder = run(several, prepared, tmp_path / "run")
+    from_it = override(recipe, [f"model.start={folder}", "model.adapter_mean_tokens=None"])
+    adapter = build_model(from_it, CPU).adapter
+    written = load_file(folder / "adapter.safetensors")
+    assert set(written) == set(adapter.state_dict())
+    assert all(torch.equal(weight, written[name].float()) for name, weight in adapter.state_dict().items())
+    with pytest.raises(RecipeError, match="does not fit the recipe"):
+        build_model(override(from_it, ["model.adapter_mean_tokens=2"]), CPU)
     config = json.loads((folder / "config.json").read_text())
     config["language_model"]["identity"] = "another"
     (folder / "config.json").write_text(json.dumps(config))
-    assert not torch.equal(trained, build_model(override(recipe, [f"model.start={folder}"]), CPU).adapter.widen.weight)
+    alone = build_model(from_it, CPU).adapter
+    assert alone.config.mean_tokens == 1
+    assert not torch.equal(adapter.widen.weight, alone.widen.weight)
 
 
 def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_path):

@@ -1,7 +1,7 @@
 """Rows that were judged here or elsewhere and lie in one folder: their table is made without running anything."""
 
 import json
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import ROWS, available_rows
 from uniwhisper.reproduce.state import STATE_NAME, read_written
-from uniwhisper.training.recipe import ModelConfig
 
 
 def collect(chain: Chain) -> list[Done]:
@@ -52,7 +51,7 @@ def collect(chain: Chain) -> list[Done]:
     return found
 
 
-_MODEL_DEFAULTS = {field.name: field.default for field in fields(ModelConfig) if field.default is not MISSING}
+_BEFORE = {"adapter_mean_tokens": 1}
 """What a run had that was written down before the field was there."""
 _NO_LONGER_SAID = (("adapter_mean_linear", False),)
 """Fields that recipes had for a time, with the value that all have now."""
@@ -86,7 +85,7 @@ def _require_plan(chain: Chain, one: Done, folder: Path) -> None:
     recipe = chain.recipe(one.job, scale, "start" if row.after else None)
     assert recipe is not None, "a row of steps has a recipe"
     expected, got = recipe.to_json(), written["recipe"]
-    got["model"] = _MODEL_DEFAULTS | {
+    got["model"] = _BEFORE | {
         name: value for name, value in got["model"].items() if (name, value) not in _NO_LONGER_SAID
     }
     for part in sorted(expected.keys() | got.keys()):

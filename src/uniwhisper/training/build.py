@@ -111,17 +111,19 @@ def build_adapter(
     Raises:
         RecipeError: the start's adapter has another shape.
     """
+    described = {} if start is None else _read_config(start)
+    # The adapter writes into one language model's embedding space, so it is only taken along with that model.
+    taken = described.get("language_model", {}).get("identity") == language_model.identity()
+    mean_tokens = described.get("adapter", {}).get("mean_tokens", 1) if taken else 1
     shape = AdapterConfig(
         frame_width=frame_width,
         stack=config.adapter_stack,
         hidden_width=config.adapter_hidden_width,
         token_width=language_model.width,
-        mean_tokens=config.adapter_mean_tokens,
+        mean_tokens=config.adapter_mean_tokens or mean_tokens,
     )
     adapter = Adapter(shape)
-    described = {} if start is None else _read_config(start)
-    if described.get("language_model", {}).get("identity") == language_model.identity():
-        # The adapter writes into one language model's embedding space, so it is only taken along with that model.
+    if taken:
         try:
             weights = load_file(Path(start) / "adapter.safetensors")
             adapter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})

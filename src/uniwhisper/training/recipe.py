@@ -53,8 +53,9 @@ class ModelConfig:
     """Frames joined into one audio token."""
     adapter_hidden_width: int = 1024
     """Width between the adapter's two linear layers."""
-    adapter_mean_tokens: int = 1
-    """Audio tokens of the mean of a clip's frames, which `data.mean_share` of the questions are asked of."""
+    adapter_mean_tokens: int | None = None
+    """Audio tokens of the mean of a clip's frames, which `data.mean_share` of the questions are asked of; None: as many
+    as in `start`'s adapter where that is taken, else one."""
 
     def __post_init__(self) -> None:
         require(
@@ -73,7 +74,12 @@ class ModelConfig:
         require(
             self.adapter_hidden_width >= 1, "model.adapter_hidden_width", "an integer >= 1", self.adapter_hidden_width
         )
-        require(self.adapter_mean_tokens >= 1, "model.adapter_mean_tokens", "an integer >= 1", self.adapter_mean_tokens)
+        require(
+            self.adapter_mean_tokens is None or self.adapter_mean_tokens >= 1,
+            "model.adapter_mean_tokens",
+            "an integer >= 1, or None",
+            self.adapter_mean_tokens,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
