@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from safetensors.torch import load_file
 
 from command import uniwhisper
 from conftest import SAMPLE_RATE_HZ, tone
@@ -19,7 +21,9 @@ from uniwhisper.demo.neighbours import nearest
 from uniwhisper.demo.run import run_demo
 from uniwhisper.demo.synth import KINDS, synthesise
 from uniwhisper.evaluation.places import places_on_map
+from uniwhisper.model.weights import packaged_default
 from uniwhisper.recipes.demo import demo
+from uniwhisper.training.build import build_model
 from uniwhisper.training.overrides import override
 
 
@@ -210,6 +214,13 @@ def test_a_folder_without_usable_audio_is_an_error(content, tiny_model, tmp_path
     with pytest.raises(AudioError):
         run_quietly(tmp_path / "sounds", tmp_path / "out", tiny_model)
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_the_recipe_trains_the_packaged_model_with_its_own_adapter():
+    adapter = build_model(demo(), torch.device("cpu")).adapter
+    packaged = load_file(packaged_default() / "adapter.safetensors")
+    assert set(packaged) == set(adapter.state_dict())
+    assert all(torch.equal(weight, packaged[name].float()) for name, weight in adapter.state_dict().items())
 
 
 def test_the_whole_path_runs(tmp_path):
