@@ -334,6 +334,9 @@ def test_the_adapter_comes_along_with_its_language_model_only(recipe, prepared, 
     written = load_file(folder / "adapter.safetensors")
     assert set(written) == set(adapter.state_dict())
     assert all(torch.equal(weight, written[name].float()) for name, weight in adapter.state_dict().items())
+    for share, trained in (("0", False), ("0.9", True)):
+        model = build_model(override(from_it, [f"data.mean_share={share}"]), CPU)
+        assert {weight.requires_grad for weight in model.adapter.project_means.parameters()} == {trained}
     with pytest.raises(RecipeError, match="does not fit the recipe"):
         build_model(override(from_it, ["model.adapter_mean_tokens=2"]), CPU)
     config = json.loads((folder / "config.json").read_text())

@@ -36,6 +36,9 @@ def build_model(recipe: Recipe, device: torch.device) -> UniWhisper:
         _language_model_source(config, start), dtype=torch.bfloat16 if half else torch.float32
     )
     adapter = build_adapter(config, start, encoder.config.width, language_model, recipe.seed)
+    if adapter.config.mean_tokens > 1 and not recipe.data.mean_share:
+        # Nothing is asked of the mean, and replicas wait for the gradient of all that is trained.
+        adapter.project_means.requires_grad_(False)
     return UniWhisper(encoder, adapter, language_model).to(device).train()
 
 
