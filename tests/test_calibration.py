@@ -33,7 +33,8 @@ def noises(count: int) -> list[np.ndarray]:
 def audio_tokens(model: UniWhisper, seconds: float) -> torch.Tensor:
     wave_BS = torch.from_numpy(np.random.default_rng(5).standard_normal((1, int(16_000 * seconds))).astype(np.float32))
     with torch.inference_mode():
-        return model.audio_tokens(*log_mel(wave_BS * 0.1, torch.tensor([wave_BS.shape[1]]), mel_bins=80))[0]
+        mel_BMF, mel_counts_B = log_mel(wave_BS * 0.1, torch.tensor([wave_BS.shape[1]]), mel_bins=80)
+        return model.adapter(*model.encoder(mel_BMF, mel_counts_B))[0]
 
 
 def tokens_of_mean(model: UniWhisper) -> torch.Tensor:

@@ -112,10 +112,9 @@ class Adapter(nn.Module):
             frames_PD: encoder frames, packed as `frames` says, float32 or bfloat16.
         """
         means_BD = (frames.sums(frames_PD, torch.float32) / frames.counts_B[:, None]).to(frames_PD.dtype)
-        if self.config.mean_tokens == 1:
-            return self._tokens(means_BD.repeat(1, self.config.stack))
+        project = self.project if self.config.mean_tokens == 1 else self.project_means
         hidden_BW = F.gelu(self.widen(means_BD.repeat(1, self.config.stack)))
-        return self.project_means(hidden_BW).view(-1, self.config.token_width)
+        return project(hidden_BW).view(-1, self.config.token_width)
 
     def _tokens(self, stacked: Tensor) -> Tensor:
         return self.project(F.gelu(self.widen(stacked)))

@@ -92,15 +92,6 @@ class UniWhisper(nn.Module):
         sums_R = torch.zeros(len(tokens_RL), device=device).index_add(0, row_N, losses_N)
         return AnswerLosses(sums_R=sums_R, token_counts_R=answer_counts_R)
 
-    def audio_tokens(self, mel_BMF: Tensor, mel_counts_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio tokens of clips: audio_BAH, right-padded, and audio_counts_B int64.
-
-        Args:
-            mel_BMF: log-mel float32, zeros where padding.
-            mel_counts_B: int64, real frames of each clip.
-        """
-        return self.adapter(*self.encoder(mel_BMF, mel_counts_B))
-
 
 class _Rows:
     """Where audio and text lie in the language model's input: of each row first its clip's audio, then its text."""

@@ -13,6 +13,11 @@ from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import ROWS, available_rows
 from uniwhisper.reproduce.state import STATE_NAME, read_written
 
+_BEFORE = {"adapter_mean_tokens": 1}
+"""What a run had that was written down before the field was there."""
+_NO_LONGER_SAID = (("adapter_mean_linear", False),)
+"""Fields that recipes had for a time, with the value that all have now."""
+
 
 def collect(chain: Chain) -> list[Done]:
     """All that is judged in a chain's folder, in the order of `ROWS`. Models need not be there.
@@ -49,12 +54,6 @@ def collect(chain: Chain) -> list[Done]:
         first, second, *_ = protocols
         _require(protocols[second], "protocol", first, second)
     return found
-
-
-_BEFORE = {"adapter_mean_tokens": 1}
-"""What a run had that was written down before the field was there."""
-_NO_LONGER_SAID = (("adapter_mean_linear", False),)
-"""Fields that recipes had for a time, with the value that all have now."""
 
 
 def _done(job: Job, folder: Path, state: dict[str, Any]) -> Done:

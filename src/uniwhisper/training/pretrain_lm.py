@@ -8,8 +8,7 @@ out: a model that knows them by heart needs no audio to write them down. Afterwa
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,6 +23,7 @@ from uniwhisper.core.errors import ManifestError, MissingExtraError, RecipeError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.provenance import provenance
+from uniwhisper.data.parallel import in_threads
 from uniwhisper.data.reading_text import ReadingText
 from uniwhisper.data.tokens import ANSWER_SEPARATOR
 from uniwhisper.training.reading import ReadingMaterial
@@ -205,7 +205,7 @@ def _train(
         return tuple(map(torch.from_numpy, (_draw(prose, dialogues, recipe, step), *exercises)))
 
     steps = track(range(recipe.steps), "language model", console=console, disable=not console.is_terminal)
-    for step, (tokens_BL, *exercises) in zip(steps, _ahead(drawn, recipe.steps), strict=True):
+    for step, (tokens_BL, *exercises) in zip(steps, in_threads(drawn, range(recipe.steps), workers=1), strict=True):
         warmup = max(1, recipe.steps // 20)
         cosine = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         for group in optimizer.param_groups:
@@ -277,17 +277,6 @@ def _exercise_loss(
         row_N, place_N = (labels_BL[:, 1:] >= 0).nonzero(as_tuple=True)
         logits_NV = model.get_output_embeddings()(hidden_BLH[row_N, place_N]).float()
     return torch.nn.functional.cross_entropy(logits_NV, labels_BL[row_N, place_N + 1])
-
-
-def _ahead(drawn: Callable[[int], tuple[torch.Tensor, ...]], steps: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """`drawn` of every step in order, each drawn while the one before it is trained on."""
-    with ThreadPoolExecutor(max_workers=1) as drawer:
-        coming = drawer.submit(drawn, 0)
-        for step in range(1, steps + 1):
-            now = coming.result()
-            if step < steps:
-                coming = drawer.submit(drawn, step)
-            yield now
 
 
 def _draw(prose: np.ndarray, dialogues: list[np.ndarray], recipe: LanguageModelRecipe, step: int) -> np.ndarray:

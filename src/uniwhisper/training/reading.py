@@ -28,8 +28,8 @@ class ReadingMaterial:
     """Instructions that ask for the text itself."""
     questions: tuple[tuple[tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]], ...], ...]
     """Of each kind of question: (instruction, answer, what the prefix says), the instruction's closing separator
-    included. A kind is drawn as often as the root of how many it has: twenty thousand captions would leave
-    two dozen age groups unread."""
+    included. A kind is drawn as often as the root of how many it has: else captions,
+    of which there are most, would leave age groups unread."""
     layouts: tuple[tuple[np.ndarray, np.ndarray, tuple[tuple[np.ndarray | None, int], ...]], ...]
     """(instruction, answer, (what stands there or None for a gap, positions it fills) …)."""
     end: int
