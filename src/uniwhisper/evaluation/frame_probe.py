@@ -55,6 +55,7 @@ def train_frames(
     classes = targets[reference[0]].shape[1]
     problems = [Problem(0, seed) for seed in seeds]
     layers = initial_layers(problems, [len(mean_D)] * len(problems), classes, hidden, mean_D)
+    layers = [layer.requires_grad_() for layer in layers]
     optimizer = torch.optim.AdamW(
         [
             {"params": layers[0::2], "weight_decay": setting.weight_decay},

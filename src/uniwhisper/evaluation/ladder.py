@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uniwhisper.evaluation.probe import Trainer
+from uniwhisper.evaluation.probe import Trainer, train_together
 
 RUNGS = 3
 """Numbers of epochs asked at, each twice the one before; the last is for a fold's best setting."""
@@ -71,42 +71,43 @@ def climb(
     """
     places = range(len(sizes))
     ranks: list[list[list[Rank]]] = [[[] for _ in places] for _ in trainers]
-    for trainer, mine in zip(trainers, ranks, strict=True):
-        for rung in range(rungs - 1):
-            trainer.train(_further(rung) * unit)
+    for rung in range(rungs - 1):
+        train_together([(trainer, _further(rung) * unit) for trainer in trainers])
+        for trainer, mine in zip(trainers, ranks, strict=True):
             for place, outputs in enumerate(trainer.ask()):
                 mine[place].append(rank(place, outputs))
-    climbed: dict[int, Climbed] = {}
     winners = [best([max(mine[place]) for mine in ranks]) for place in places]
-    for row, trainer in enumerate(trainers):
-        won = {place: ranks[row][place] for place in places if winners[place] == row}
-        rising = _go_on(trainer, unit, won, sizes, rank, rungs)
-        for place, each in won.items():
-            climbed[place] = Climbed(row, each, place in rising, sizes[place], unit * 2 ** best(each))
-    return [climbed[place] for place in places]
+    won = [ranks[winner][place] for place, winner in enumerate(winners)]
+    rising = _go_on(trainers, unit, winners, won, sizes, rank, rungs)
+    return [
+        Climbed(winners[place], won[place], place in rising, sizes[place], unit * 2 ** best(won[place]))
+        for place in places
+    ]
 
 
 def _go_on(
-    trainer: Trainer,
+    trainers: Sequence[Trainer],
     unit: int,
-    ranks: dict[int, list[Rank]],
+    winners: Sequence[int],
+    ranks: Sequence[list[Rank]],
     sizes: Sequence[int],
     rank: Callable[[int, np.ndarray], Rank],
     rungs: int,
-) -> list[int]:
-    """Train the places of `ranks` to the ladder's end and beyond, adding to their ranks; those that rise even then."""
-    waiting = list(ranks)
-    trainer.keep(waiting)
+) -> set[int]:
+    """Train each place's winner to the ladder's end and beyond, adding to its ranks; the places that rise even then."""
+    waiting = [[place for place, winner in enumerate(winners) if winner == row] for row in range(len(trainers))]
+    for trainer, mine in zip(trainers, waiting, strict=True):
+        trainer.keep(mine)
     for rung in range(rungs - 1, rungs + DOUBLINGS):
-        if not waiting:
-            break
-        trainer.train(_further(rung) * unit)
-        for place, outputs in zip(waiting, trainer.ask(), strict=True):
-            ranks[place].append(rank(place, outputs))
-        rows = [row for row, place in enumerate(waiting) if rises(ranks[place], sizes[place])]
-        waiting = [waiting[row] for row in rows]
-        trainer.keep(rows)
-    return waiting
+        going = [row for row, mine in enumerate(waiting) if mine]
+        train_together([(trainers[row], _further(rung) * unit) for row in going])
+        for row in going:
+            for place, outputs in zip(waiting[row], trainers[row].ask(), strict=True):
+                ranks[place].append(rank(place, outputs))
+            kept = [at for at, place in enumerate(waiting[row]) if rises(ranks[place], sizes[place])]
+            waiting[row] = [waiting[row][at] for at in kept]
+            trainers[row].keep(kept)
+    return {place for mine in waiting for place in mine}
 
 
 def first_rung(least_steps: int, steps_per_epoch: int, rungs: int = RUNGS) -> int:

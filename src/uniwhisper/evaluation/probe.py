@@ -12,7 +12,7 @@ is as many steps as the largest training set needs to see each clip once; a smal
 earlier. Problems never touch each other: each has its own weights, order and standardisation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from uniwhisper.evaluation.slices import Loss, Slice, State, side_by_side, slices_of
 
 HIDDEN = 512
 BATCH_CLIPS = 128
@@ -87,10 +89,6 @@ def _wider(vectors_ND: np.ndarray, width: int) -> np.ndarray:
     return np.pad(vectors_ND, ((0, 0), (0, width - vectors_ND.shape[1])))
 
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of outputs (P, B, C) and the targets (P, B, …) of their clips: the sum over problems of each one's mean."""
-
-
 class Trainer:
     """Problems of one setting, trained side by side; goes on from where it was asked last."""
 
@@ -112,38 +110,40 @@ class Trainer:
             loss: None for (binary) cross entropy of classes.
             averaging: g of the running average of the weights; None: the last weights answer.
         """
-        self._averaging = averaging
-        self._stack, self._setting, self._loss = stack, setting, loss or _cross_entropy
+        self._averaging, self._loss = averaging, loss
+        self._stack, self._setting = stack, setting
         self._problems = list(problems)
         widths = [stack.widths[problem.fold] for problem in problems]
-        self._layers = initial_layers(problems, widths, classes, hidden, stack.reference_FND)
-        self._averages = [layer.detach().clone() for layer in self._layers]
+        self._state = State.of(initial_layers(problems, widths, classes, hidden, stack.reference_FND))
         self._steps = 0
-        self._optimizer = _adamw(self._layers, setting)
         self._orders = [_Order(problem.seed, stack.counts[problem.fold]) for problem in problems]
 
     def train(self, epochs: int) -> None:
         """Train for so many epochs more."""
+        train_together([(self, epochs)])
+
+    def begin(self, epochs: int) -> list[Slice]:
+        """What is to be run, in any order, for so many epochs more."""
         stack, device = self._stack, self._stack.reference_FND.device
         steps = epochs * stack.steps_per_epoch
         batches_PSB = np.stack([order.take(steps * BATCH_CLIPS).reshape(steps, -1) for order in self._orders])
-        batches_SPB = torch.from_numpy(batches_PSB).transpose(0, 1).to(device)
-        folds_P1 = torch.tensor([problem.fold for problem in self._problems], device=device)[:, None]
-        for indices_PB in batches_SPB:
-            with torch.enable_grad():
-                logits_PBC = layer_logits(self._layers, stack.reference_FND[folds_P1, indices_PB])
-                loss = self._loss(logits_PBC, stack.targets_FN[folds_P1, indices_PB])
-            for layer, gradient in zip(self._layers, torch.autograd.grad(loss, self._layers), strict=True):
-                layer.grad = gradient
-            self._optimizer.step()
-            self._steps += 1
-            with torch.no_grad():
-                for average, layer in zip(self._averages, self._layers, strict=True):
-                    average.lerp_(layer, self._share())
+        starts_P = np.array([problem.fold for problem in self._problems]) * stack.reference_FND.shape[1]
+        rows_SPB = torch.from_numpy(batches_PSB + starts_P[:, None, None]).transpose(0, 1).to(device)
+        shares = [self._share(number) for number in range(self._steps + 1, self._steps + steps + 1)]
+        begun = [
+            Slice(
+                self._state.rows(rows), stack.reference_FND.flatten(0, 1), stack.targets_FN.flatten(0, 1),
+                rows_SPB[:, rows], self._steps, shares, self._setting.learning_rate, self._setting.weight_decay,
+                self._loss,
+            )
+            for rows in slices_of(len(self._problems), device)
+        ]  # fmt: skip
+        self._steps += steps
+        return begun
 
-    def _share(self) -> float:
-        """Of the newest weights in the average."""
-        return 1.0 if self._averaging is None else (self._averaging + 1) / (self._steps + self._averaging)
+    def _share(self, step: int) -> float:
+        """Of the weights after that step, counted from 1, in the average."""
+        return 1.0 if self._averaging is None else (self._averaging + 1) / (step + self._averaging)
 
     @torch.no_grad()
     def ask(self) -> list[np.ndarray]:
@@ -154,34 +154,21 @@ class Trainer:
         answers = []
         for row, problem in enumerate(self._problems):
             queries_1QD = self._stack.queries_FQD[[problem.fold], : self._stack.query_counts[problem.fold]]
-            layers = [layer[row : row + 1] for layer in self._averages]
+            layers = [layer[row : row + 1] for layer in self._state.averages]
             answers.append(layer_logits(layers, queries_1QD)[0].cpu().numpy())
         return answers
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these problems only, by their places."""
-        before = self._optimizer
-        layers = [layer[list(rows)].detach().requires_grad_() for layer in self._layers]
-        self._optimizer = _adamw(layers, self._setting)
-        for old, new in zip(self._layers, layers, strict=True):
-            self._optimizer.state[new] = {
-                name: value[list(rows)] if value.ndim else value for name, value in before.state[old].items()
-            }
-        self._layers = layers
-        self._averages = [average[list(rows)] for average in self._averages]
+        self._state = self._state.rows(list(rows))
         self._problems = [self._problems[row] for row in rows]
         self._orders = [self._orders[row] for row in rows]
 
 
-def _adamw(layers: list[Tensor], setting: Setting) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        [
-            {"params": layers[0::2], "weight_decay": setting.weight_decay},
-            {"params": layers[1::2], "weight_decay": 0.0},
-        ],
-        lr=setting.learning_rate,
-        fused=True,
-    )
+def train_together(further: Sequence[tuple[Trainer, int]]) -> None:
+    """Train each of these for so many epochs more: as if one after the other, and no core waits for the last of one."""
+    begun = [each for trainer, epochs in further for each in trainer.begin(epochs)]
+    side_by_side(Slice.run, sorted(begun, key=lambda each: -len(each.shares)))
 
 
 def initial_layers(
@@ -195,23 +182,17 @@ def initial_layers(
         widths: features of each problem; zero weights fill up to the width of `like`.
         like: (..., D) features that the layers are for, on their device.
     """
-    drawn = []
-    for problem, width in zip(problems, widths, strict=True):
+    outputs = (hidden, classes) if hidden else (classes,)
+    layers = []
+    for inputs, outs in zip((like.shape[-1], *outputs), outputs, strict=False):
+        layers += [torch.zeros(len(problems), inputs, outs), torch.zeros(len(problems), 1, outs)]
+    for row, (problem, width) in enumerate(zip(problems, widths, strict=True)):
         generator = torch.Generator().manual_seed(problem.seed)
-        sizes = [(width, hidden), (hidden, classes)] if hidden else [(width, classes)]
-        drawn.append(
-            [
-                (torch.rand(shape, generator=generator) * 2 - 1) / inputs**0.5
-                for inputs, outputs in sizes
-                for shape in ((inputs, outputs), (1, outputs))
-            ]
-        )
-    layers = [torch.zeros(len(problems), *layer[0].shape) for layer in zip(*drawn, strict=True)]
-    layers[0] = torch.zeros(len(problems), like.shape[-1], drawn[0][0].shape[1])
-    for row, own in enumerate(drawn):
-        for layer, part in zip(layers, own, strict=True):
-            layer[row, : len(part)] = part
-    return [layer.to(like.device).requires_grad_() for layer in layers]
+        for place, layer in enumerate(layers):
+            inputs = width if place < 2 else hidden
+            own = layer[row, :width] if place == 0 else layer[row]
+            own.uniform_(generator=generator).mul_(2).sub_(1).div_(inputs**0.5)
+    return [layer.to(like.device) for layer in layers]
 
 
 def layer_logits(layers: list[Tensor], features_PBD: Tensor) -> Tensor:
@@ -223,15 +204,6 @@ def layer_logits(layers: list[Tensor], features_PBD: Tensor) -> Tensor:
     """
     first = torch.baddbmm(layers[1], features_PBD, layers[0])
     return first if len(layers) == 2 else torch.baddbmm(layers[3], F.gelu(first), layers[2])
-
-
-def _cross_entropy(logits_PBC: Tensor, targets: Tensor) -> Tensor:
-    """Sum over problems of each one's mean, so that no problem's step depends on how many others there are."""
-    if targets.ndim == 2:
-        losses_PB = F.cross_entropy(logits_PBC.transpose(1, 2), targets, reduction="none")
-    else:
-        losses_PB = F.binary_cross_entropy_with_logits(logits_PBC, targets, reduction="none").sum(dim=2)
-    return losses_PB.mean(dim=1).sum()
 
 
 class _Order:

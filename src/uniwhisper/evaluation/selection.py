@@ -21,7 +21,7 @@ from uniwhisper.evaluation.folds import Fold, Standardiser, inner_split
 from uniwhisper.evaluation.ladder import Choice, Rank, best, climb, enough, first_rung, rises
 from uniwhisper.evaluation.linear import LinearProbe
 from uniwhisper.evaluation.metrics import loss_of_logits, score_logits
-from uniwhisper.evaluation.probe import HIDDEN, Problem, Setting, Stack, Trainer
+from uniwhisper.evaluation.probe import HIDDEN, Problem, Setting, Stack, Trainer, train_together
 
 SEEDS = 5
 """Of the probe with a hidden layer; the linear one has one answer, whatever the seed."""
@@ -153,11 +153,12 @@ def _answer_hidden(
     alike: dict[tuple[float, ...], list[Problem]] = defaultdict(list)
     for place, each in enumerate(chosen):
         alike[tuple(each.values())] += [Problem(place, seed + number) for number in range(SEEDS)]
-    for (learning_rate, weight_decay, along_axes, epochs), problems in alike.items():
-        trainer = Trainer(
-            stacks[bool(along_axes)], problems, Setting(learning_rate, weight_decay), classes=classes, hidden=HIDDEN
-        )
-        trainer.train(int(epochs))
+    trainers = [
+        (Trainer(stacks[bool(along)], problems, Setting(rate, decay), classes=classes, hidden=HIDDEN), int(epochs))
+        for (rate, decay, along, epochs), problems in alike.items()
+    ]
+    train_together(trainers)
+    for (trainer, _), problems in zip(trainers, alike.values(), strict=True):
         for problem, logits_QC in zip(problems, trainer.ask(), strict=True):
             logits[problem.fold][problem.seed - seed] = logits_QC
     return logits
