@@ -80,6 +80,11 @@ class Stack:
             widths,
         )
 
+    def part(self, folds: slice) -> "Stack":
+        """Some folds, padded as before."""
+        parts = (self.reference_FND, self.targets_FN, self.counts, self.queries_FQD, self.query_counts, self.widths)
+        return Stack(*(part[folds] for part in parts))
+
     @property
     def steps_per_epoch(self) -> int:
         return -(-max(self.counts) // BATCH_CLIPS)
@@ -168,7 +173,8 @@ class Trainer:
 def train_together(further: Sequence[tuple[Trainer, int]]) -> None:
     """Train each of these for so many epochs more: as if one after the other, and no core waits for the last of one."""
     begun = [each for trainer, epochs in further for each in trainer.begin(epochs)]
-    side_by_side(Slice.run, sorted(begun, key=lambda each: -len(each.shares)))
+    if begun:
+        side_by_side(Slice.run, sorted(begun, key=lambda each: -len(each.shares)), begun[0].inputs_ND.device)
 
 
 def initial_layers(

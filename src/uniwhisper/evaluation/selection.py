@@ -9,9 +9,10 @@ settings that answer those best are used on the whole training fold; only that a
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from uniwhisper.evaluation.ladder import Choice, Rank, best, climb, enough, firs
 from uniwhisper.evaluation.linear import LinearProbe
 from uniwhisper.evaluation.metrics import loss_of_logits, score_logits
 from uniwhisper.evaluation.probe import HIDDEN, Problem, Setting, Stack, Trainer, train_together
+from uniwhisper.evaluation.slices import side_by_side, slices_of
 
 SEEDS = 5
 """Of the probe with a hidden layer; the linear one has one answer, whatever the seed."""
@@ -38,6 +40,7 @@ GRID = (Setting(1e-2, 10.0, along_axes=True), Setting(3e-3, 15.0, along_axes=Tru
 LEAST_STEPS = 32
 """Of the ladder's last rung."""
 
+Item = TypeVar("Item")
 Stacks = dict[bool, Stack]
 """Standardised vectors (False), and the same along their axes (True)."""
 
@@ -108,7 +111,19 @@ def answer(
 
 
 def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
-    probe = LinearProbe(stacks[True], classes)
+    def choose(places: slice) -> list[Choice]:
+        return _along_penalties(LinearProbe(stacks[True].part(places), classes), truths[places], metric)
+
+    return _by_fold(choose, stacks[True], len(truths))
+
+
+def _by_fold(work: Callable[[slice], list[Item]], stack: Stack, folds: int) -> list[Item]:
+    """Results of `work`, one per fold, where solving needs no other fold: each on its own on a CPU."""
+    device = stack.reference_FND.device
+    return [each for part in side_by_side(work, slices_of(folds, device, size=1), device) for each in part]
+
+
+def _along_penalties(probe: LinearProbe, truths: list[np.ndarray], metric: str) -> list[Choice]:
     ranks: list[list[Rank]] = [[] for _ in truths]
     waiting = list(range(len(truths)))
     for penalty in PENALTIES:
@@ -129,8 +144,11 @@ def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classe
 
 
 def _answer_linear(stacks: Stacks, chosen: list[dict[str, float]], classes: int) -> list[list[np.ndarray]]:
-    solution = LinearProbe(stacks[True], classes).solve([each["penalty"] for each in chosen])
-    return [[logits] for logits in solution.logits()]
+    def solve(places: slice) -> list[list[np.ndarray]]:
+        probe = LinearProbe(stacks[True].part(places), classes)
+        return [[logits] for logits in probe.solve([each["penalty"] for each in chosen[places]]).logits()]
+
+    return _by_fold(solve, stacks[True], len(chosen))
 
 
 def _choose_hidden(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
@@ -175,11 +193,14 @@ def _stacks(
     device: torch.device | str,
 ) -> Stacks:
     """Each part standardised on its own reference."""
-    plain, turned = [], []
-    for reference, queries in parts:
+    device = torch.device(device)
+
+    def standardised(part: tuple[np.ndarray, np.ndarray]) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        reference, queries = part
         standardise = Standardiser.fit(vectors_ND[reference])
         inputs, asked = standardise(vectors_ND[reference]), standardise(vectors_ND[queries])
-        plain.append((inputs, targets[reference], asked))
         axes = Axes.fit(inputs, device)
-        turned.append((axes(inputs), targets[reference], axes(asked)))
+        return (inputs, targets[reference], asked), (axes(inputs), targets[reference], axes(asked))
+
+    plain, turned = zip(*side_by_side(standardised, parts, device), strict=True)
     return {False: Stack.of(plain, device), True: Stack.of(turned, device)}

@@ -27,6 +27,7 @@ SLICE = 2
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Of outputs (P, B, C) and the targets (P, B, …) of their clips: the sum over problems of each one's mean."""
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,10 @@ class State:
         return State(*([layer[rows] for layer in part] for part in parts))
 
 
-def slices_of(problems: int, device: torch.device) -> list[slice]:
-    size = SLICE if device.type == "cpu" else max(problems, 1)
-    return [slice(start, min(start + size, problems)) for start in range(0, problems, size)]
+def slices_of(count: int, device: torch.device, *, size: int = SLICE) -> list[slice]:
+    """Of `count` in a row, `size` at a time on a CPU; elsewhere all at once."""
+    size = size if device.type == "cpu" else max(count, 1)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,21 +141,22 @@ def _product(inputs_PBD: Tensor, errors_PBC: Tensor, gradients: list[Tensor]) ->
     torch.sum(errors_PBC, 1, keepdim=True, out=gradients[1])
 
 
-def side_by_side(work: Callable[[Item], None], items: Iterable[Item]) -> None:
-    """Do all work on as many threads as torch may use, shared out evenly where there are fewer items."""
-    items, threads = list(items), torch.get_num_threads()
-    workers = min(threads, len(items))
-    if workers <= 1:
-        for item in items:
-            work(item)
-        return
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
+    """Results of `work` in the order of the items.
 
-    def alone(item: Item) -> None:
-        torch.set_num_threads(threads // workers)  # holds for this thread, and for those that are yet to begin
-        work(item)
+    On a CPU as many threads as torch may use share the items, and each has its even part of those for its products.
+    Elsewhere one item follows the other.
+    """
+    items, threads = list(items), torch.get_num_threads()
+    workers = min(threads, len(items)) if device.type == "cpu" else 1
+    if workers <= 1:
+        return [work(item) for item in items]
+
+    def alone(item: Item) -> Result:
+        torch.set_num_threads(threads // workers)  # of this thread, and of threads that do not know theirs yet
+        return work(item)
 
     try:
-        for _ in in_threads(alone, items, workers):
-            pass
+        return list(in_threads(alone, items, workers))
     finally:
         torch.set_num_threads(threads)
