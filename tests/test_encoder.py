@@ -1,7 +1,9 @@
 """The encoder equals the original at its window, and gives a clip the same frames whatever stands beside it."""
 
+import sys
 from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from uniwhisper.core.units import WINDOW_FRAMES, WINDOW_MELS
 from uniwhisper.features.logmel import log_mel
+from uniwhisper.model import attention
 from uniwhisper.model.attention import attend_by_length, attend_packed, attend_padded
 from uniwhisper.model.checkpoint_formats import HUGGING_FACE
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
@@ -155,6 +158,33 @@ def test_both_ways_of_attending_agree_with_the_formula(counts, causal):
     for attend in (attend_by_length, attend_padded):
         got = attend(query, key, value, packing, causal=causal)
         torch.testing.assert_close(got, torch.cat(expected), atol=1e-5, rtol=0)
+
+
+def test_flash_attention_4_is_for_training_alone_and_is_told_where_clips_begin(monkeypatch):
+    packing, given = Packing.of([3, 5], torch.device("cpu")), []
+
+    def kernel(query, key, value, **told):
+        given.append(told)
+        return attend_by_length(query, key, value, packing, causal=told["causal"]), None
+
+    monkeypatch.setitem(sys.modules, "flash_attn.cute", SimpleNamespace(flash_attn_varlen_func=kernel))
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    attention._flash4.cache_clear()
+    try:
+        query, key, value = torch.randn(3, packing.total, 2, 8)
+        got = attend_packed(query, key, value, packing, causal=True)
+        torch.testing.assert_close(got, attend_by_length(query, key, value, packing, causal=True))
+        offsets = given[0]["cu_seqlens_q"]
+        assert offsets.tolist() == given[0]["cu_seqlens_k"].tolist() == [0, 3, 8] and offsets.dtype == torch.int32
+        assert (given[0]["max_seqlen_q"], given[0]["max_seqlen_k"]) == (5, 5)
+        with torch.no_grad():
+            assert attention._trained_by(query.device) is None
+        attention._flash4.cache_clear()
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+        assert attention._trained_by(query.device) is None
+    finally:
+        attention._flash4.cache_clear()
 
 
 @given(counts=counts_of_clips)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.axes import Axes
@@ -143,6 +144,50 @@ def test_problems_that_are_kept_go_on_as_if_alone_with_their_state():
     whole = all_of_them.ask()
     for kept, place in zip(fewer.ask(), (2, 0), strict=True):
         np.testing.assert_allclose(kept, whole[place], atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_step_is_that_of_torchs_own_layers_loss_and_optimizer(hidden, several):
+    """Gradients written out, slices and threads: against one problem as anybody would train it."""
+    clips, width, classes, epochs = 150, 6, 3, 3
+    reference, labels = blobs(0, clips=clips, distance=0.5)
+    targets = (np.random.default_rng(3).random((clips, classes)) < 0.4).astype(np.float32) if several else labels
+    stack = Stack.of([(reference, targets, blobs(1)[0])] * 2)
+    problems = [Problem(fold, seed) for fold in (0, 1) for seed in (0, 1, 2)]
+    trainer = Trainer(stack, problems, Setting(1e-2, 0.5), classes=classes, hidden=hidden, averaging=None)
+    trainer.train(epochs)
+
+    layers = [torch.nn.Linear(width, hidden or classes)]
+    layers += [torch.nn.Linear(hidden, classes)] if hidden else []
+    model = torch.nn.Sequential(*layers) if not hidden else torch.nn.Sequential(layers[0], torch.nn.GELU(), layers[1])
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for layer in layers:
+            for shape, part in ((layer.weight.T.shape, layer.weight), ((1, layer.out_features), layer.bias)):
+                drawn = (torch.rand(shape, generator=generator) * 2 - 1) / layer.in_features**0.5
+                part.copy_(drawn.T.reshape(part.shape))
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [layer.weight for layer in layers], "weight_decay": 0.5},
+            {"params": [layer.bias for layer in layers], "weight_decay": 0.0},
+        ],
+        lr=1e-2,
+    )
+    shuffled = np.random.default_rng([2, clips])
+    order = np.concatenate([shuffled.permutation(clips) for _ in range(6)])
+    loss = torch.nn.functional.cross_entropy
+    if several:
+        loss = lambda y, t: torch.nn.functional.binary_cross_entropy_with_logits(y, t, reduction="none").sum(1).mean()  # noqa: E731
+    for step in range(epochs * 2):
+        rows = order[128 * step : 128 * (step + 1)]
+        optimizer.zero_grad()
+        loss(model(torch.from_numpy(reference[rows])), torch.from_numpy(targets[rows])).backward()
+        optimizer.step()
+    expected = model(torch.from_numpy(blobs(1)[0])).detach().numpy()
+    for row, problem in enumerate(problems):
+        if problem.seed == 2:
+            np.testing.assert_allclose(trainer.ask()[row], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("hidden", [0, 16])

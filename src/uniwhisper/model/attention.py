@@ -31,10 +31,11 @@ def attend(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packi
     Returns:
         mixed_PJK: dtype of the query.
     """
+    half_on_cuda = query_PJK.device.type == "cuda" and query_PJK.dtype in (torch.bfloat16, torch.float16)
+    if half_on_cuda and (not packing.uniform or _trained_by(query_PJK.device)):
+        return attend_packed(query_PJK, key_PJK, value_PJK, packing, causal=causal)
     if packing.uniform or query_PJK.device.type == "cpu":
         return attend_by_length(query_PJK, key_PJK, value_PJK, packing, causal=causal)
-    if query_PJK.device.type == "cuda" and query_PJK.dtype in (torch.bfloat16, torch.float16):
-        return attend_packed(query_PJK, key_PJK, value_PJK, packing, causal=causal)
     return attend_padded(query_PJK, key_PJK, value_PJK, packing, causal=causal)
 
 
@@ -46,6 +47,11 @@ def attend_packed(
     Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
     """
     offsets_B1, longest = packing.offsets_B1, packing.longest
+    if flash4 := _trained_by(query_PJK.device):
+        return flash4(
+            query_PJK, key_PJK, value_PJK, cu_seqlens_q=offsets_B1, cu_seqlens_k=offsets_B1,
+            max_seqlen_q=longest, max_seqlen_k=longest, causal=causal,
+        )[0]  # fmt: skip
     kernel, causal_options = _packed_kernel()
     options = causal_options if causal else {}
     # Later versions of PyTorch would take cuDNN's, which plans anew for every batch.
@@ -60,6 +66,23 @@ def _packed_kernel() -> tuple[Callable[..., Tensor], dict[str, Any]]:
 
     by_window = "window_size" in signature(varlen_attn).parameters
     return varlen_attn, {"window_size": (-1, 0)} if by_window else {"is_causal": True}
+
+
+def _trained_by(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """Flash attention 4 where gradients are wanted: compiled at the first step, which embedding would wait for."""
+    return _flash4(device) if torch.is_grad_enabled() else None
+
+
+@lru_cache
+def _flash4(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """None without its package, or on a generation of GPUs that its backward pass is not used on here."""
+    if torch.cuda.get_device_capability(device)[0] not in (9, 10):
+        return None
+    try:
+        from flash_attn.cute import flash_attn_varlen_func
+    except ImportError:
+        return None
+    return flash_attn_varlen_func
 
 
 def attend_by_length(
