@@ -42,6 +42,7 @@ class State:
 
     @classmethod
     def of(cls, layers: list[Tensor]) -> "State":
+        """Before the first step; `layers`: float32, from `probe.initial_layers`, changed in place from here on."""
         zeros = [[torch.zeros_like(layer) for layer in layers] for _ in range(2)]
         return cls(layers, [layer.clone() for layer in layers], *zeros)
 
