@@ -3,7 +3,7 @@
 import sys
 from copy import deepcopy
 from dataclasses import replace
-from types import SimpleNamespace
+from importlib import invalidate_caches
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from uniwhisper.core.errors import MissingExtraError
 from uniwhisper.core.units import WINDOW_FRAMES, WINDOW_MELS
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model import attention
@@ -160,31 +161,54 @@ def test_both_ways_of_attending_agree_with_the_formula(counts, causal):
         torch.testing.assert_close(got, torch.cat(expected), atol=1e-5, rtol=0)
 
 
-def test_flash_attention_4_is_for_training_alone_and_is_told_where_clips_begin(monkeypatch):
-    packing, given = Packing.of([3, 5], torch.device("cpu")), []
-
-    def kernel(query, key, value, **told):
-        given.append(told)
-        return attend_by_length(query, key, value, packing, causal=told["causal"]), None
-
-    monkeypatch.setitem(sys.modules, "flash_attn.cute", SimpleNamespace(flash_attn_varlen_func=kernel))
-    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace())
+@pytest.fixture
+def flash4(tmp_path, monkeypatch):
+    """Where a stand-in for the package is written, on a card of a generation that it is used on."""
+    (tmp_path / "flash_attn" / "cute").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     attention._flash4.cache_clear()
-    try:
-        query, key, value = torch.randn(3, packing.total, 2, 8)
-        got = attend_packed(query, key, value, packing, causal=True)
-        torch.testing.assert_close(got, attend_by_length(query, key, value, packing, causal=True))
-        offsets = given[0]["cu_seqlens_q"]
-        assert offsets.tolist() == given[0]["cu_seqlens_k"].tolist() == [0, 3, 8] and offsets.dtype == torch.int32
-        assert (given[0]["max_seqlen_q"], given[0]["max_seqlen_k"]) == (5, 5)
-        with torch.no_grad():
-            assert attention._trained_by(query.device) is None
-        attention._flash4.cache_clear()
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
-        assert attention._trained_by(query.device) is None
-    finally:
-        attention._flash4.cache_clear()
+    yield tmp_path / "flash_attn" / "cute" / "__init__.py"
+    attention._flash4.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "flash_attn"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_flash_attention_4_is_told_where_clips_begin(flash4, causal):
+    flash4.write_text(
+        "def flash_attn_varlen_func(q, k, v, **told):\n    calls.append(told)\n    return q - k + v, None\ncalls = []\n"
+    )
+    packing, (query, key, value) = Packing.of([3, 5], torch.device("cpu")), torch.randn(3, 8, 2, 8)
+    assert torch.equal(attend_packed(query, key, value, packing, causal=causal), query - key + value)
+    (told,) = sys.modules["flash_attn.cute"].calls
+    offsets = [told.pop(name) for name in ("cu_seqlens_q", "cu_seqlens_k")]
+    assert [each.tolist() for each in offsets] == [[0, 3, 8]] * 2 and {each.dtype for each in offsets} == {torch.int32}
+    assert told == {"max_seqlen_q": 5, "max_seqlen_k": 5, "causal": causal}
+
+
+def test_flash_attention_4_is_for_training_on_cards_and_heads_it_knows(flash4, monkeypatch):
+    flash4.write_text("def flash_attn_varlen_func(): ...\n")
+    known, *unknown = (torch.zeros(8, 2, width) for width in (64, 4, 20, 256))
+    assert attention._trained_by(known) is not None
+    assert [attention._trained_by(each) for each in unknown] == [None] * 3
+    with torch.no_grad():
+        assert attention._trained_by(known) is None
+    attention._flash4.cache_clear()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    assert attention._trained_by(known) is None
+
+
+def test_flash_attention_4_is_not_needed_but_must_not_be_broken(flash4):
+    query = torch.zeros(8, 2, 64)
+    flash4.parent.rmdir()  # flash attention 2 is a package of the same name
+    assert attention._trained_by(query) is None
+    attention._flash4.cache_clear()
+    flash4.parent.mkdir()
+    flash4.write_text("import a_part_that_is_missing\n")
+    invalidate_caches()
+    with pytest.raises(MissingExtraError, match=r"a_part_that_is_missing.*\n.*pip install --pre"):
+        attention._trained_by(query)
 
 
 @given(counts=counts_of_clips)

@@ -190,6 +190,23 @@ def test_a_step_is_that_of_torchs_own_layers_loss_and_optimizer(hidden, several)
             np.testing.assert_allclose(trainer.ask()[row], expected, atol=1e-4)
 
 
+def test_a_slice_that_fails_is_an_error_and_leaves_the_number_of_threads():
+    stack, threads = Stack.of([(*blobs(0), blobs(1)[0])]), torch.get_num_threads()
+    problems = [Problem(0, seed) for seed in range(6)]
+
+    def fails(_, targets_PB):
+        raise ArithmeticError(f"{len(targets_PB)} problems")
+
+    torch.set_num_threads(2)
+    try:
+        trainer = Trainer(stack, problems, Setting(1e-2, 0.5), classes=3, hidden=0, loss=fails)
+        with pytest.raises(ArithmeticError, match="2 problems"):
+            trainer.train(1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("hidden", [0, 16])
 def test_problems_trained_together_are_those_trained_alone(hidden):
     """Folds of different sizes and several seeds side by side must not touch each other."""

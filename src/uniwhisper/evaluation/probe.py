@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from uniwhisper.evaluation.slices import Loss, Slice, State, side_by_side, slices_of
+from uniwhisper.evaluation.slices import Loss, Slice, State, run_all, slices_of
 
 HIDDEN = 512
 BATCH_CLIPS = 128
@@ -79,11 +79,6 @@ class Stack:
             [len(part) for part in queries],
             widths,
         )
-
-    def part(self, folds: slice) -> "Stack":
-        """Some folds, padded as before."""
-        parts = (self.reference_FND, self.targets_FN, self.counts, self.queries_FQD, self.query_counts, self.widths)
-        return Stack(*(part[folds] for part in parts))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -173,8 +168,7 @@ class Trainer:
 def train_together(further: Sequence[tuple[Trainer, int]]) -> None:
     """Train each of these for so many epochs more: as if one after the other, and no core waits for the last of one."""
     begun = [each for trainer, epochs in further for each in trainer.begin(epochs)]
-    if begun:
-        side_by_side(Slice.run, sorted(begun, key=lambda each: -len(each.shares)), begun[0].inputs_ND.device)
+    run_all(sorted(begun, key=lambda each: -len(each.shares)))
 
 
 def initial_layers(

@@ -9,10 +9,9 @@ settings that answer those best are used on the whole training fold; only that a
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from uniwhisper.evaluation.ladder import Choice, Rank, best, climb, enough, firs
 from uniwhisper.evaluation.linear import LinearProbe
 from uniwhisper.evaluation.metrics import loss_of_logits, score_logits
 from uniwhisper.evaluation.probe import HIDDEN, Problem, Setting, Stack, Trainer, train_together
-from uniwhisper.evaluation.slices import side_by_side, slices_of
 
 SEEDS = 5
 """Of the probe with a hidden layer; the linear one has one answer, whatever the seed."""
@@ -40,7 +38,6 @@ GRID = (Setting(1e-2, 10.0, along_axes=True), Setting(3e-3, 15.0, along_axes=Tru
 LEAST_STEPS = 32
 """Of the ladder's last rung."""
 
-Item = TypeVar("Item")
 Stacks = dict[bool, Stack]
 """Standardised vectors (False), and the same along their axes (True)."""
 
@@ -111,19 +108,7 @@ def answer(
 
 
 def _choose_linear(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
-    def choose(places: slice) -> list[Choice]:
-        return _along_penalties(LinearProbe(stacks[True].part(places), classes), truths[places], metric)
-
-    return _by_fold(choose, stacks[True], len(truths))
-
-
-def _by_fold(work: Callable[[slice], list[Item]], stack: Stack, folds: int) -> list[Item]:
-    """Results of `work`, one per fold, where solving needs no other fold: each on its own on a CPU."""
-    device = stack.reference_FND.device
-    return [each for part in side_by_side(work, slices_of(folds, device, size=1), device) for each in part]
-
-
-def _along_penalties(probe: LinearProbe, truths: list[np.ndarray], metric: str) -> list[Choice]:
+    probe = LinearProbe(stacks[True], classes)
     ranks: list[list[Rank]] = [[] for _ in truths]
     waiting = list(range(len(truths)))
     for penalty in PENALTIES:
@@ -144,11 +129,8 @@ def _along_penalties(probe: LinearProbe, truths: list[np.ndarray], metric: str) 
 
 
 def _answer_linear(stacks: Stacks, chosen: list[dict[str, float]], classes: int) -> list[list[np.ndarray]]:
-    def solve(places: slice) -> list[list[np.ndarray]]:
-        probe = LinearProbe(stacks[True].part(places), classes)
-        return [[logits] for logits in probe.solve([each["penalty"] for each in chosen[places]]).logits()]
-
-    return _by_fold(solve, stacks[True], len(chosen))
+    solution = LinearProbe(stacks[True], classes).solve([each["penalty"] for each in chosen])
+    return [[logits] for logits in solution.logits()]
 
 
 def _choose_hidden(stacks: Stacks, truths: list[np.ndarray], metric: str, classes: int) -> list[Choice]:
@@ -193,14 +175,11 @@ def _stacks(
     device: torch.device | str,
 ) -> Stacks:
     """Each part standardised on its own reference."""
-    device = torch.device(device)
-
-    def standardised(part: tuple[np.ndarray, np.ndarray]) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        reference, queries = part
+    plain, turned = [], []
+    for reference, queries in parts:
         standardise = Standardiser.fit(vectors_ND[reference])
         inputs, asked = standardise(vectors_ND[reference]), standardise(vectors_ND[queries])
+        plain.append((inputs, targets[reference], asked))
         axes = Axes.fit(inputs, device)
-        return (inputs, targets[reference], asked), (axes(inputs), targets[reference], axes(asked))
-
-    plain, turned = zip(*side_by_side(standardised, parts, device), strict=True)
+        turned.append((axes(inputs), targets[reference], axes(asked)))
     return {False: Stack.of(plain, device), True: Stack.of(turned, device)}

@@ -9,9 +9,8 @@ gradient of the loss by y:
     dW2 = a'd      db2 = sum d      e = (d W2') gelu'(h)      dW1 = x'e      db1 = sum e
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,8 +23,6 @@ SLICE = 2
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Of outputs (P, B, C) and the targets (P, B, …) of their clips: the sum over problems of each one's mean."""
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +47,10 @@ class State:
         return State(*([layer[rows] for layer in part] for part in parts))
 
 
-def slices_of(count: int, device: torch.device, *, size: int = SLICE) -> list[slice]:
-    """Of `count` in a row, `size` at a time on a CPU; elsewhere all at once."""
-    size = size if device.type == "cpu" else max(count, 1)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+def slices_of(problems: int, device: torch.device) -> list[slice]:
+    """`SLICE` at a time on a CPU; elsewhere all at once."""
+    size = SLICE if device.type == "cpu" else max(problems, 1)
+    return [slice(start, min(start + size, problems)) for start in range(0, problems, size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,22 +137,22 @@ def _product(inputs_PBD: Tensor, errors_PBC: Tensor, gradients: list[Tensor]) ->
     torch.sum(errors_PBC, 1, keepdim=True, out=gradients[1])
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
-    """Results of `work` in the order of the items.
-
-    On a CPU as many threads as torch may use share the items, and each has its even part of those for its products.
-    Elsewhere one item follows the other.
-    """
-    items, threads = list(items), torch.get_num_threads()
-    workers = min(threads, len(items)) if device.type == "cpu" else 1
+def run_all(slices: Sequence[Slice]) -> None:
+    """On a CPU on as many threads as torch may use, which the slices' products share; elsewhere one after the other."""
+    threads = torch.get_num_threads()
+    on_cpu = all(each.inputs_ND.device.type == "cpu" for each in slices)
+    workers = min(threads, len(slices)) if on_cpu else 1
     if workers <= 1:
-        return [work(item) for item in items]
+        for each in slices:
+            each.run()
+        return
 
-    def alone(item: Item) -> Result:
+    def alone(each: Slice) -> None:
         torch.set_num_threads(threads // workers)  # of this thread, and of threads that do not know theirs yet
-        return work(item)
+        each.run()
 
     try:
-        return list(in_threads(alone, items, workers))
+        for _ in in_threads(alone, slices, workers):
+            pass
     finally:
         torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ Letters, beside those in docs/shapes.md: P packed rows of the batch · J attenti
 
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 from inspect import signature
 from itertools import groupby
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from uniwhisper.core.errors import MissingExtraError
 from uniwhisper.core.units import WINDOW_FRAMES
 from uniwhisper.model.packing import Packing
 
@@ -32,7 +34,7 @@ def attend(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packi
         mixed_PJK: dtype of the query.
     """
     half_on_cuda = query_PJK.device.type == "cuda" and query_PJK.dtype in (torch.bfloat16, torch.float16)
-    if half_on_cuda and (not packing.uniform or _trained_by(query_PJK.device)):
+    if half_on_cuda and (not packing.uniform or _trained_by(query_PJK)):
         return attend_packed(query_PJK, key_PJK, value_PJK, packing, causal=causal)
     if packing.uniform or query_PJK.device.type == "cpu":
         return attend_by_length(query_PJK, key_PJK, value_PJK, packing, causal=causal)
@@ -47,7 +49,7 @@ def attend_packed(
     Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
     """
     offsets_B1, longest = packing.offsets_B1, packing.longest
-    if flash4 := _trained_by(query_PJK.device):
+    if flash4 := _trained_by(query_PJK):
         return flash4(
             query_PJK, key_PJK, value_PJK, cu_seqlens_q=offsets_B1, cu_seqlens_k=offsets_B1,
             max_seqlen_q=longest, max_seqlen_k=longest, causal=causal,
@@ -68,21 +70,38 @@ def _packed_kernel() -> tuple[Callable[..., Tensor], dict[str, Any]]:
     return varlen_attn, {"window_size": (-1, 0)} if by_window else {"is_causal": True}
 
 
-def _trained_by(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]] | None:
+def _trained_by(query_PJK: Tensor) -> Callable[..., tuple[Tensor, Tensor]] | None:
     """Flash attention 4 where gradients are wanted: compiled at the first step, which embedding would wait for."""
-    return _flash4(device) if torch.is_grad_enabled() else None
+    width = query_PJK.shape[2]
+    if not torch.is_grad_enabled() or width % 8 or not 8 <= width <= 128:
+        return None
+    return _flash4(query_PJK.device)
 
 
 @lru_cache
 def _flash4(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]] | None:
-    """None without its package, or on a generation of GPUs that its backward pass is not used on here."""
-    if torch.cuda.get_device_capability(device)[0] not in (9, 10):
+    """None without its package, or on a generation of GPUs that its backward pass is not used on here.
+
+    Raises:
+        MissingExtraError: the package is there but cannot be imported.
+    """
+    if torch.cuda.get_device_capability(device)[0] not in (9, 10) or not _installed("flash_attn.cute"):
         return None
     try:
         from flash_attn.cute import flash_attn_varlen_func
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise MissingExtraError(
+            "flash attention 4 is installed and cannot be imported",
+            expected="flash-attn-4 with all that it needs",
+            got=f"{type(error).__name__}: {error}",
+            fix="pip install --pre 'flash-attn-4[cu13]', or pip uninstall flash-attn-4 to train without it",
+        ) from error
     return flash_attn_varlen_func
+
+
+def _installed(module: str) -> bool:
+    package = module.partition(".")[0]
+    return find_spec(package) is not None and find_spec(module) is not None
 
 
 def attend_by_length(
