@@ -120,14 +120,14 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tracing and its guards decide what is compiled anew; the minutes of generating code take no part."""
     import torch
 
-    from uniwhisper.model.encoder import compiled_halves
-    from uniwhisper.model.half import compiled_pieces
+    from uniwhisper.model.block import compiled_pieces
+    from uniwhisper.model.half import compiled_stem
 
     def forget() -> None:
         torch.compiler.reset()
         torch._dynamo.utils.counters.clear()
-        compiled_halves.cache_clear()
         compiled_pieces.cache_clear()
+        compiled_stem.cache_clear()
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     forget()

@@ -15,7 +15,8 @@ from uniwhisper.core.errors import MissingExtraError
 from uniwhisper.core.units import WINDOW_FRAMES, WINDOW_MELS
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model import attention
-from uniwhisper.model.attention import attend_by_length, attend_packed, attend_padded
+from uniwhisper.model.attention import attend, attend_by_length, attend_packed, attend_padded
+from uniwhisper.model.block import Gelu
 from uniwhisper.model.checkpoint_formats import HUGGING_FACE
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
 from uniwhisper.model.encoder import WhisperEncoder
@@ -156,8 +157,8 @@ def test_both_ways_of_attending_agree_with_the_formula(counts, causal):
         if causal:
             scores_JPP = scores_JPP.masked_fill(torch.ones(len(q_PJK), len(q_PJK)).triu(1).bool(), -torch.inf)
         expected.append(torch.einsum("jpq,qjk->pjk", scores_JPP.softmax(dim=2), v_PJK))
-    for attend in (attend_by_length, attend_padded):
-        got = attend(query, key, value, packing, causal=causal)
+    for way in (attend_by_length, attend_padded):
+        got = way(query, key, value, packing, causal=causal)
         torch.testing.assert_close(got, torch.cat(expected), atol=1e-5, rtol=0)
 
 
@@ -211,6 +212,30 @@ def test_flash_attention_4_is_not_needed_but_must_not_be_broken(flash4):
         attention._trained_by(query)
 
 
+def test_flash_attention_4_is_given_fewer_heads_of_keys_and_values_as_they_are(flash4):
+    flash4.write_text("def flash_attn_varlen_func(q, k, v, **_):\n    return (q, k, v), None\n")
+    packing, query, keys = Packing.of([3, 5], torch.device("cpu")), torch.randn(8, 4, 8), torch.randn(2, 8, 2, 8)
+    for got, given_ in zip(attend_packed(query, *keys, packing), (query, *keys), strict=True):
+        assert got is given_ or torch.equal(got, given_)
+
+
+@given(counts=counts_of_clips, heads=st.integers(1, 3), times=st.integers(1, 3), causal=st.booleans())
+@settings(deadline=None)
+def test_neighbouring_heads_share_keys_and_values(counts, heads, times, causal):
+    """Against attention of each head of the query by itself, clip by clip."""
+    packing = Packing.of(counts, torch.device("cpu"))
+    query_PJK, keys_PGK = torch.randn(packing.total, heads * times, 8), torch.randn(2, packing.total, heads, 8)
+    mixed_PJK = attend(query_PJK, *keys_PGK, packing, causal=causal)
+    for head in range(heads * times):
+        key_PK, value_PK = keys_PGK[:, :, head // times]
+        for rows in torch.arange(packing.total).split(counts):
+            scores_PP = query_PJK[rows, head] @ key_PK[rows].T / 8**0.5
+            if causal:
+                scores_PP = scores_PP.masked_fill(torch.ones_like(scores_PP, dtype=torch.bool).triu(1), -torch.inf)
+            expected_PK = scores_PP.softmax(1) @ value_PK[rows]
+            torch.testing.assert_close(mixed_PJK[rows, head], expected_PK, atol=1e-5, rtol=0)
+
+
 @given(counts=counts_of_clips)
 @settings(deadline=None)
 def test_packing_there_and_back(counts):
@@ -233,11 +258,54 @@ def test_other_batch_shapes_compile_nothing_anew():
     compiled = deepcopy(plain)
     compiled.compile()
     compiled(*batch([20, 31], MINIATURE.mel_bins))
-    assert torch._dynamo.utils.counters["frames"]["ok"] == 2
+    # First half, between two blocks, and the end with its norm.
+    assert torch._dynamo.utils.counters["frames"]["ok"] == 3
     with torch.compiler.set_stance("fail_on_recompile"):
         for counts in ([40, 3, 17], [8] * 5, [7], [40] * 2, [3, 2]):
             clips = batch(counts, MINIATURE.mel_bins)
             assert relative(compiled(*clips)[0].flatten(0, 1) + 1, plain(*clips)[0].flatten(0, 1) + 1) <= 1e-6
+
+
+@pytest.mark.usefixtures("traced_only")
+@pytest.mark.parametrize("layer", [None, 0, 1, 2])
+def test_joined_blocks_are_the_blocks_in_turn(layer):
+    """Frames and gradients; and a hook sees a block that is kept apart."""
+    plain, seen = miniature(), []
+    compiled = deepcopy(plain)
+    compiled.compile()
+    clips = batch([20, 31], MINIATURE.mel_bins)
+
+    def frames_and_gradients(encoder: WhisperEncoder) -> list[Tensor]:
+        encoder.zero_grad()
+        frames_BTD, _ = encoder(*clips, layer=layer)
+        frames_BTD.square().sum().backward()
+        return [frames_BTD.detach(), *(p.grad for p in encoder.parameters() if p.grad is not None)]
+
+    expected = frames_and_gradients(plain)
+    for block in compiled.blocks:
+        block.register_forward_hook(lambda *_: seen.append(1))
+    for apart in (False, True):
+        if apart:
+            compiled.keep_blocks_apart()
+        for got, want in zip(frames_and_gradients(compiled), expected, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
+        assert len(seen) == (len(compiled.blocks[:layer]) if apart else 0)
+
+
+@given(values=st.lists(st.floats(-30, 30), min_size=1, max_size=20))
+@settings(deadline=None)
+def test_gelu_is_exact_but_in_half_precision(values):
+    """Against the error function in float64; the tanh form differs by 5e-4, and bfloat16 rounds."""
+    x_N = torch.tensor(values, dtype=torch.float64)
+    exact_N = x_N * torch.special.ndtr(x_N)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        torch.testing.assert_close(Gelu()(x_N.to(dtype)).double(), exact_N, atol=tolerance, rtol=1e-5)
+    half_N = x_N.bfloat16()
+    exact_N = half_N.double() * torch.special.ndtr(half_N.double())
+    with pytest.MonkeyPatch.context() as patch:
+        for compiling in (False, True):
+            patch.setattr(torch.compiler, "is_compiling", lambda compiling=compiling: compiling)
+            torch.testing.assert_close(Gelu()(half_N).double(), exact_N, atol=1e-3, rtol=2**-8)
 
 
 def test_gradients_are_the_sum_of_those_of_the_clips_alone():

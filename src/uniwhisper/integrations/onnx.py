@@ -19,7 +19,8 @@ from uniwhisper.core.errors import MissingExtraError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.units import FFT_SAMPLES, FRAME_MELS, MEL_HOP_SAMPLES, WINDOW_MELS, WINDOW_SAMPLES
 from uniwhisper.features.logmel import mel_filters
-from uniwhisper.model.encoder import Block, WhisperEncoder
+from uniwhisper.model.block import Block
+from uniwhisper.model.encoder import WhisperEncoder
 
 OPSET = 20
 

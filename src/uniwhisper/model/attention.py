@@ -2,7 +2,8 @@
 
 Three ways that compute the same; which is taken where, and why: docs/decisions/0020-packed-encoding.md.
 
-Letters, beside those in docs/shapes.md: P packed rows of the batch · J attention heads · K width of a head.
+Letters, beside those in docs/shapes.md: P packed rows of the batch · J attention heads, G of them for key and value ·
+K width of a head.
 """
 
 from collections.abc import Callable
@@ -22,11 +23,12 @@ from uniwhisper.core.units import WINDOW_FRAMES
 from uniwhisper.model.packing import Packing
 
 
-def attend(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, *, causal: bool = False) -> Tensor:
+def attend(query_PJK: Tensor, key_PGK: Tensor, value_PGK: Tensor, packing: Packing, *, causal: bool = False) -> Tensor:
     """Each row attends to all rows of its own clip, or with `causal` to those up to itself.
 
     Args:
-        query_PJK, key_PJK, value_PJK: one dtype; packed as `packing` says.
+        query_PJK, key_PGK, value_PGK: one dtype; packed as `packing` says. With fewer heads G of the last two, each
+            serves J / G neighbouring heads of the query (Ainslie et al., 2023, section 2.2).
         packing: of this batch.
         causal: whether later rows are hidden.
 
@@ -35,25 +37,32 @@ def attend(query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packi
     """
     half_on_cuda = query_PJK.device.type == "cuda" and query_PJK.dtype in (torch.bfloat16, torch.float16)
     if half_on_cuda and (not packing.uniform or _trained_by(query_PJK)):
-        return attend_packed(query_PJK, key_PJK, value_PJK, packing, causal=causal)
+        return attend_packed(query_PJK, key_PGK, value_PGK, packing, causal=causal)
+    key_PJK, value_PJK = (_for_each_head(x_PGK, query_PJK) for x_PGK in (key_PGK, value_PGK))
     if packing.uniform or query_PJK.device.type == "cpu":
         return attend_by_length(query_PJK, key_PJK, value_PJK, packing, causal=causal)
     return attend_padded(query_PJK, key_PJK, value_PJK, packing, causal=causal)
 
 
+def _for_each_head(x_PGK: Tensor, query_PJK: Tensor) -> Tensor:
+    times = query_PJK.shape[1] // x_PGK.shape[1]
+    return x_PGK if times == 1 else x_PGK.repeat_interleave(times, dim=1)
+
+
 def attend_packed(
-    query_PJK: Tensor, key_PJK: Tensor, value_PJK: Tensor, packing: Packing, *, causal: bool = False
+    query_PJK: Tensor, key_PGK: Tensor, value_PGK: Tensor, packing: Packing, *, causal: bool = False
 ) -> Tensor:
     """One kernel that knows where each clip begins; half precision on a CUDA device only.
 
-    Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
+    Takes `query_PJK`, `key_PGK` and `value_PGK` and gives the same as `attend`.
     """
     offsets_B1, longest = packing.offsets_B1, packing.longest
     if flash4 := _trained_by(query_PJK):
         return flash4(
-            query_PJK, key_PJK, value_PJK, cu_seqlens_q=offsets_B1, cu_seqlens_k=offsets_B1,
+            query_PJK, key_PGK, value_PGK, cu_seqlens_q=offsets_B1, cu_seqlens_k=offsets_B1,
             max_seqlen_q=longest, max_seqlen_k=longest, causal=causal,
         )[0]  # fmt: skip
+    key_PJK, value_PJK = (_for_each_head(x_PGK, query_PJK) for x_PGK in (key_PGK, value_PGK))
     kernel, causal_options = _packed_kernel()
     options = causal_options if causal else {}
     # Later versions of PyTorch would take cuDNN's, which plans anew for every batch.
@@ -109,7 +118,7 @@ def attend_by_length(
 ) -> Tensor:
     """One call per run of neighbouring clips of equal length: no mask, and no arithmetic on padding.
 
-    Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
+    Takes `query_PJK`, `key_PJK` and `value_PJK`, all of as many heads, and gives the same as `attend`.
     """
     if query_PJK.device.type == "cuda":
         with sdpa_kernel(_kernels(packing), set_priority=True):
@@ -142,7 +151,7 @@ def attend_padded(
 ) -> Tensor:
     """One call for the whole batch, padded to its longest clip, with a mask that hides the padded keys.
 
-    Takes `query_PJK`, `key_PJK` and `value_PJK` and gives the same as `attend`.
+    Takes `query_PJK`, `key_PJK` and `value_PJK`, all of as many heads, and gives the same as `attend`.
     """
     query, key, value = (packing.unpack(x_PJK).transpose(1, 2) for x_PJK in (query_PJK, key_PJK, value_PJK))
     place_T = torch.arange(packing.longest, device=query.device)

@@ -8,16 +8,13 @@ Differs from it: nothing in the weights. Positions are never trained; they are r
 """
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, pad
-from torch.utils.checkpoint import checkpoint
 
 from uniwhisper.core.units import FRAME_MELS
-from uniwhisper.model.attention import attend
+from uniwhisper.model.block import PIECES, Block, compiled_pieces, joined
 from uniwhisper.model.config import EncoderConfig, Recompute
 from uniwhisper.model.packing import MelSlots, Packing, to_device
 
@@ -39,85 +36,6 @@ def sinusoids(length: int, width: int) -> Tensor:
     return torch.cat([angles_TK.sin(), angles_TK.cos()], dim=1)
 
 
-class SelfAttention(nn.Module):
-    """Weights of multi-head attention; `model.attention` computes it."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-
-    def split(self, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of `x_PD`, each (P, heads, width / heads)."""
-        layers = (self.query, self.key, self.value)
-        if x_PD.device.type == "cpu":
-            parts = [layer(x_PD) for layer in layers]
-        else:
-            # One product as wide as three keeps a GPU busier; joining the weights costs less than 1 % of a full batch.
-            bias_D = self.query.bias
-            bias = torch.cat([bias_D, torch.zeros_like(bias_D), self.value.bias])
-            parts = linear(x_PD, torch.cat([layer.weight for layer in layers]), bias).chunk(3, dim=1)
-        query, key, value = (part.unflatten(1, (self.heads, -1)) for part in parts)
-        return query, key, value
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a GELU layer four times as wide.
-
-    Two halves that see rows only, and attention between them, which sees clips: the halves are what `compile` compiles.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self._before, self._after = before_attention, _after_attention
-        self.recompute: Recompute | None = None
-        """None: every activation that the backward pass needs is kept."""
-
-    def compile_halves(self) -> None:
-        """Compile for any number of rows; blocks of one width share what is compiled."""
-        self._before, self._after = compiled_halves()
-
-    def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
-        """Transform `x_PD` (P packed real frames, as `packing` says); same shape."""
-        if self.recompute == "layers" and torch.is_grad_enabled():
-            return _computed_again(self._both, x_PD, packing)
-        return self._both(x_PD, packing)
-
-    def _both(self, x_PD: Tensor, packing: Packing) -> Tensor:
-        mixed_PJK = attend(*self._before(self, x_PD), packing)
-        if self.recompute == "mlp" and torch.is_grad_enabled():
-            return _computed_again(self._after, self, x_PD, mixed_PJK)
-        return self._after(self, x_PD, mixed_PJK)
-
-
-def _computed_again(function: Callable[..., Tensor], *arguments: object) -> Tensor:
-    # Nothing here draws random numbers, and reading their state would wait for the GPU.
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
-
-
-def before_attention(block: Block, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value (P, heads, width / heads) of the rows `x_PD` (P, D) that enter `block`."""
-    return block.attention.split(block.attention_norm(x_PD))
-
-
-def _after_attention(block: Block, x_PD: Tensor, mixed_PJK: Tensor) -> Tensor:
-    x_PD = x_PD + block.attention.out(mixed_PJK.flatten(1))
-    return x_PD + block.mlp(block.mlp_norm(x_PD))
-
-
-@lru_cache
-def compiled_halves() -> tuple[Callable, Callable]:
-    """The two halves of a block, compiled when first called; the same functions for every block of every encoder."""
-    return torch.compile(before_attention, dynamic=True), torch.compile(_after_attention, dynamic=True)
-
-
 class WhisperEncoder(nn.Module):
     """Randomly initialised from PyTorch's CPU generator; `model.weights.load_encoder` gives trained ones."""
 
@@ -131,6 +49,8 @@ class WhisperEncoder(nn.Module):
         self.register_buffer("positions_TD", sinusoids(config.max_frames, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width)
+        self._pieces = PIECES
+        self._joined = False
         if self.conv1.weight.is_meta:
             return  # to be filled by `load_encoder`; arithmetic on the meta device would import PyTorch's compiler
         self.apply(_initialise)
@@ -169,9 +89,18 @@ class WhisperEncoder(nn.Module):
         return self._through(self._stem(mel_BMF, slots), slots.frames, layer), slots.frames
 
     def compile(self, *_: object, **__: object) -> None:  # in place, as in nn.Module
-        """Compile the blocks, once for every number of clips and frames; costs seconds at the first call."""
+        """Compile the blocks, once for every number of clips and frames; costs seconds at the first call.
+
+        The end of each block and the beginning of the next become one piece, so nobody sees a block called: not a hook
+        on it either.
+        """
+        self._pieces, self._joined = compiled_pieces(), True
         for block in self.blocks:
-            block.compile_halves()
+            block.pieces = self._pieces
+
+    def keep_blocks_apart(self) -> None:
+        """From now on call each block by itself, for who wraps or watches them; compiled ones stay so."""
+        self._joined = False
 
     def recompute(self, what: Recompute | None) -> None:
         """Trade time for memory in training; the gradients stay the same up to rounding. None keeps everything."""
@@ -187,9 +116,13 @@ class WhisperEncoder(nn.Module):
 
     def _through(self, x_PD: Tensor, packing: Packing, layer: int | None) -> Tensor:
         """Blocks, and without a `layer` the last normalisation: (P, D)."""
-        for block in self.blocks[:layer]:
+        norm = self.final_norm if layer is None else None
+        blocks = self.blocks[:layer]
+        if self._joined and len(blocks) and blocks[0].recompute is None:
+            return joined(self._pieces, blocks, norm, x_PD, packing)
+        for block in blocks:
             x_PD = block(x_PD, packing)
-        return self.final_norm(x_PD) if layer is None else x_PD
+        return x_PD if norm is None else norm(x_PD)
 
     def _check(self, mel_BMF: Tensor, mel_counts_B: Tensor, layer: int | None) -> list[int]:
         if mel_BMF.ndim != 3 or mel_BMF.shape[1] != self.config.mel_bins:

@@ -1,21 +1,18 @@
 """A Whisper encoder in bfloat16, for inference on a GPU: the same weights, fewer trips through the GPU's memory.
 
-Notable: the end of a block and the beginning of the next are one piece when compiled, so the sum between them is read
-once; the stem is a piece too; and on a GPU the GELU happens inside the product before it, in its tanh form. That form
-differs from the exact one by less than 5e-4, about the rounding of bfloat16 itself. Measured: docs/performance.md.
+Notable: beside the pieces of `model.block` the stem is a piece too, and on a GPU the GELU, in its tanh form, happens
+inside the product before it. Measured: docs/performance.md.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from uniwhisper.model.attention import attend
-from uniwhisper.model.encoder import Block, WhisperEncoder, before_attention, windows
-from uniwhisper.model.packing import MelSlots, Packing
+from uniwhisper.model.encoder import WhisperEncoder, windows
+from uniwhisper.model.packing import MelSlots
 
 
 def in_half(encoder: WhisperEncoder) -> "HalfEncoder":
@@ -39,31 +36,29 @@ class HalfEncoder(WhisperEncoder):
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
-        self._pieces: tuple[Callable, ...] = _PIECES
+        for block in self.blocks:
+            block.mlp = _FusedMlp(*block.mlp)
+        self._stem_piece: Callable[..., Tensor] = _stem
+        self._joined = True
 
     def compile(self, *_: object, **__: object) -> None:
         """Compile for every number of clips and frames; costs seconds at the first call, for a single frame again."""
-        self._pieces = compiled_pieces()
+        super().compile()
+        self._stem_piece = compiled_stem()
 
     def _stem(self, mel_BMF: Tensor, slots: MelSlots) -> Tensor:
-        stem = self._pieces[0]
         # Flat, and never a view, so that a batch of one clip is nothing of its own to the compiler.
         mel_NM = mel_BMF.transpose(1, 2).contiguous().flatten(0, 1)
         rows_Q = slots.rows_of(mel_BMF.shape[2])
-        return stem(self, mel_NM, rows_Q, slots.gap_Q1, slots.real_P, slots.frames.place_P)
+        return self._stem_piece(self, mel_NM, rows_Q, slots.gap_Q1, slots.real_P, slots.frames.place_P)
 
-    def _through(self, x_PD: Tensor, packing: Packing, layer: int | None) -> Tensor:
-        _, begin, between, end, end_and_norm = self._pieces
-        blocks = list(self.blocks[:layer])
-        if not blocks:
-            return x_PD
-        parts = begin(blocks[0], x_PD)
-        for block, following in pairwise(blocks):
-            x_PD, *parts = between(block, following, x_PD, attend(*parts, packing))
-        mixed_PJK = attend(*parts, packing)
-        if layer is None:
-            return end_and_norm(blocks[-1], self.final_norm, x_PD, mixed_PJK)
-        return end(blocks[-1], x_PD, mixed_PJK)
+
+class _FusedMlp(nn.Sequential):
+    """Of a block: the same three modules, the first two in one product."""
+
+    def forward(self, x_PD: Tensor) -> Tensor:
+        widen, _, narrow = self
+        return narrow(_product_gelu(widen, x_PD))
 
 
 def _stem(
@@ -75,28 +70,10 @@ def _stem(
     return x_RD[real_P] + encoder.positions_TD[place_P]
 
 
-def _between(block: Block, following: Block, x_PD: Tensor, mixed_PJK: Tensor) -> tuple[Tensor, ...]:
-    x_PD = _end(block, x_PD, mixed_PJK)
-    return (x_PD, *before_attention(following, x_PD))
-
-
-def _end(block: Block, x_PD: Tensor, mixed_PJK: Tensor) -> Tensor:
-    x_PD = x_PD + block.attention.out(mixed_PJK.flatten(1))
-    widen, _, narrow = block.mlp
-    return x_PD + narrow(_product_gelu(widen, block.mlp_norm(x_PD)))
-
-
-def _end_and_norm(block: Block, norm: nn.LayerNorm, x_PD: Tensor, mixed_PJK: Tensor) -> Tensor:
-    return norm(_end(block, x_PD, mixed_PJK))
-
-
-_PIECES = (_stem, before_attention, _between, _end, _end_and_norm)
-
-
 @lru_cache
-def compiled_pieces() -> tuple[Callable, ...]:
-    """The pieces, compiled when first called; the same functions for every block of every encoder."""
-    return tuple(torch.compile(piece, dynamic=True) for piece in _PIECES)
+def compiled_stem() -> Callable[..., Tensor]:
+    """The stem, compiled when first called; the same function for every encoder."""
+    return torch.compile(_stem, dynamic=True)
 
 
 def _product_gelu(layer: nn.Linear | nn.Conv1d, x_NC: Tensor) -> Tensor:

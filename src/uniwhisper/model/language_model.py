@@ -7,6 +7,7 @@ mode, and it can say the hash of its weights so that a run proves at its end tha
 The only file, beside the language model's own pretraining, that imports transformers; embedding never imports it.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -174,8 +175,8 @@ def _registered() -> str:
 def _attend_packed(
     module: nn.Module,  # noqa: ARG001
     query_1JPK: Tensor,
-    key_1JPK: Tensor,
-    value_1JPK: Tensor,
+    key_1GPK: Tensor,
+    value_1GPK: Tensor,
     attention_mask: Tensor | None,  # noqa: ARG001
     *,
     packing_now: _PackingNow,
@@ -184,11 +185,9 @@ def _attend_packed(
     **_: object,
 ) -> tuple[Tensor, None]:
     assert not dropout, "the language model is in evaluation mode"
-    query_PJK, key_PJK, value_PJK = (x_1JPK[0].transpose(0, 1) for x_1JPK in (query_1JPK, key_1JPK, value_1JPK))
-    if scaling is not None:
-        # The kernels scale by the width of a head.
-        query_PJK = query_PJK * (scaling * query_PJK.shape[2] ** 0.5)
-    groups = query_PJK.shape[1] // key_PJK.shape[1]
-    key_PJK, value_PJK = (x_PJK.repeat_interleave(groups, dim=1) for x_PJK in (key_PJK, value_PJK))
-    mixed_PJK = attend(query_PJK, key_PJK, value_PJK, packing_now.packing, causal=True)
+    query_PJK, key_PGK, value_PGK = (x_1JPK[0].transpose(0, 1) for x_1JPK in (query_1JPK, key_1GPK, value_1GPK))
+    # The kernels scale by the width of a head, as nearly every model does.
+    if scaling is not None and not math.isclose(factor := scaling * query_PJK.shape[2] ** 0.5, 1):
+        query_PJK = query_PJK * factor
+    mixed_PJK = attend(query_PJK, key_PGK, value_PGK, packing_now.packing, causal=True)
     return mixed_PJK[None], None

@@ -130,6 +130,7 @@ def spread(model: UniWhisper, ranks: Ranks, how: Literal["replicate", "shard"]) 
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.world,))
+    model.encoder.keep_blocks_apart()  # each is gathered when it is called
     for module in [*model.encoder.blocks, model.encoder, model.adapter]:
         fully_shard(module, mesh=mesh)
     for module in (model.encoder, model.adapter):
