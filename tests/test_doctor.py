@@ -85,6 +85,15 @@ def test_the_printed_page_names_every_section_and_problem(tmp_path):
     done = run_with({"soundfile": "raise OSError('no libsndfile')"}, tmp_path)
     assert done.returncode == 1
     assert done.stderr == ""
-    for word in ("version", "torch", "[train] transformers", "cpu", "libsndfile", "model", "cache", "[onnx] onnxscript"):
+    for word in (
+        "version",
+        "torch",
+        "[train] transformers",
+        "cpu",
+        "libsndfile",
+        "model",
+        "cache",
+        "[onnx] onnxscript",
+    ):
         assert word in done.stdout
     assert "problem: soundfile cannot be imported (no libsndfile)" in done.stdout

@@ -128,9 +128,12 @@ def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
 
 
 # Endings that would promise another reader than Parquet's.
-_OTHER_FORMATS = frozenset(
-    ".csv .tsv .txt .json .jsonl .npy .npz .pt .pth .pkl .h5 .hdf5 .arrow .feather .safetensors .zip".split()
-)
+# fmt: off
+_OTHER_FORMATS = frozenset((
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5", ".arrow",
+    ".feather", ".safetensors", ".zip",
+))
+# fmt: on
 
 
 def _check_output_name(output: Path) -> None:
