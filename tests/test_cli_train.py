@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -107,6 +108,13 @@ def test_pretraining_needs_text(tmp_path):
     assert done.returncode == 2 and "at least two .txt files" in done.stderr and not (tmp_path / "lm").exists()
     done = uniwhisper("pretrain-lm", tmp_path / "absent.txt", tmp_path / "only.txt", "-o", tmp_path / "lm")
     assert done.returncode == 2 and "Traceback" not in done.stderr and not (tmp_path / "lm").exists()
+    done = uniwhisper("pretrain-lm", tmp_path / "absent", "-o", tmp_path / "lm")
+    assert done.returncode == 2 and f"cannot read {tmp_path / 'absent'}" in done.stderr
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "deep.txt").write_text("another text")
+    with patch("uniwhisper.training.pretrain_lm.pretrain_lm", return_value={"held_out_perplexity": 1.0}) as run:
+        uniwhisper("pretrain-lm", tmp_path, "-o", tmp_path / "lm", "--device", "cpu")
+    assert [path.name for path in run.call_args.args[0]] == ["deep.txt", "only.txt"]
 
 
 def test_pretraining_replaces_no_folder_of_somebody_else(tmp_path):

@@ -70,7 +70,7 @@ def _compare(manifest: "Manifest", evaluation: Path, cache: Path | None, *, allo
 
 
 def pretrain_lm(
-    texts: Annotated[list[Path], typer.Argument(help="Text files, or folders of .txt files.")],
+    texts: Annotated[list[Path], typer.Argument(help="Text files, or folders with .txt files, at any depth.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model and tokenizer.")],
     data: Annotated[
         Path | None, typer.Option(help="Prepared corpus whose instructions and short answers are read too.")
@@ -89,7 +89,7 @@ def pretrain_lm(
     from uniwhisper.training.pretrain_lm import LanguageModelRecipe
     from uniwhisper.training.pretrain_lm import pretrain_lm as run
 
-    files = [file for path in texts for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
+    files = [file for path in texts for file in (sorted(path.rglob("*.txt")) if path.is_dir() else [path])]
     reading = no_reading_text() if data is None else reading_text(Manifest.read(data))
     console = Console(stderr=True)
     chosen = choose_device(device)
