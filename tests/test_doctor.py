@@ -67,7 +67,9 @@ def run_with(modules: dict[str, str], folder: Path, *arguments: str) -> subproce
     """`uniwhisper doctor` where these modules hide the real ones."""
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "100"}
+    before = os.environ.get("PYTHONPATH")
+    places = os.pathsep.join([str(folder), *([before] if before else [])])
+    environment = {**os.environ, "PYTHONPATH": places, "COLUMNS": "100"}
     command = [sys.executable, "-m", "uniwhisper", "doctor", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
