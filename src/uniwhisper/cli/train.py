@@ -50,7 +50,13 @@ def train(
     if evaluation is not None and not resume:  # a resumed run was compared when it began
         overlap = _compare(manifest, evaluation, cache, allow_overlap=allow_overlap)
         console.print(f"{overlap['overlapping_training_clips']:,} training clips are also in {evaluation}")
-    model = run(resolved, manifest, output, resume=resume, device=chosen, cache=cache, console=console, overlap=overlap)
+    means = {"device": chosen, "cache": cache, "console": console, "overlap": overlap}
+    try:
+        model = run(resolved, manifest, output, resume=resume, **means)
+    except KeyboardInterrupt:
+        if (output / "run.json").is_file():
+            console.print("stopped; with --resume the same command goes on from the last checkpoint", highlight=False)
+        raise
     typer.echo(model)
 
 
