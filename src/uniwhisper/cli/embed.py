@@ -68,7 +68,7 @@ def embed(
     """
     from time import perf_counter
 
-    from uniwhisper.cli.output import audio_progress, note
+    from uniwhisper.cli.output import audio_progress, check_ending, note
     from uniwhisper.core.files import atomic_output, check_apart
 
     settings = {"device": device, "layer": layer, "precision": precision, "compiled": compiled}
@@ -78,7 +78,7 @@ def embed(
 
         embed_in_parts(sources, output, {"source": model, **settings}, workers=workers, as_json=as_json)
         return
-    _check_output_name(output)
+    check_ending(output, ".parquet", "pandas.read_parquet or pyarrow.parquet.read_table reads it")
     with atomic_output(output, overwrite=overwrite) as temporary:
         paths = _find(sources)
         check_apart(output, paths)
@@ -124,27 +124,6 @@ def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
             expected="neither --frames nor --overwrite",
             got="--frames" if frames else "--overwrite",
             fix="leave it out, or use --engine local",
-        )
-
-
-# Endings that would promise another reader than Parquet's.
-# fmt: off
-_OTHER_FORMATS = frozenset((
-    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5", ".arrow",
-    ".feather", ".safetensors", ".zip",
-))
-# fmt: on
-
-
-def _check_output_name(output: Path) -> None:
-    from uniwhisper.core.errors import OutputError
-
-    if output.suffix.lower() in _OTHER_FORMATS:
-        raise OutputError(
-            f"{output} would be no {output.suffix.lower()} file",
-            expected="a name ending in .parquet: Parquet is what is written",
-            got=output.suffix,
-            fix=f"-o {output.with_suffix('.parquet')}; pandas.read_parquet or pyarrow.parquet.read_table reads it",
         )
 
 
