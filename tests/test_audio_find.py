@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from uniwhisper.audio.find import audio_paths, find_audio
+from uniwhisper.audio.load import read
 from uniwhisper.core.errors import AudioError
 
 
@@ -18,6 +19,14 @@ def test_folders_are_searched_recursively_and_sorted(tmp_path: Path) -> None:
     touch(tmp_path, "b.wav", "a/z.FLAC", "a/b/c.Opus", "a.mp3", "notes.txt", "a/.hidden.wav", ".git/x.wav", "c/y.json")
     found = [path.relative_to(tmp_path).as_posix() for path in find_audio([tmp_path])]
     assert found == ["a/b/c.Opus", "a/z.FLAC", "a.mp3", "b.wav"]
+
+
+@pytest.mark.parametrize("ending, content", [("webm", b"\x1aE\xdf\xa3 a film"), ("WMA", b"\x30\x26\xb2\x75 a song")])
+def test_a_recording_that_nothing_decodes_is_named_and_not_passed_over(tmp_path: Path, ending, content) -> None:
+    (tmp_path / f"a.{ending}").write_bytes(content)
+    (found,) = find_audio([tmp_path])
+    with pytest.raises(AudioError, match="ffmpeg -i"):
+        read(found)
 
 
 def test_the_order_given_is_kept_and_nothing_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,11 @@ def archive(path: Path) -> None:
         file.writestr("x", "y" * 1000)
 
 
-BAD = [missing, empty, truncated, truncated_flac, zero_length, not_a_number, text, archive]
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+BAD = [missing, empty, truncated, truncated_flac, zero_length, not_a_number, text, archive, pipe]
 
 
 @pytest.mark.parametrize("frames", [[], ["--frames"]], ids=["vectors", "frames"])

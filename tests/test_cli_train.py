@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -45,6 +46,19 @@ def usual(place: Path) -> list[str | Path]:
         "loop.validate_every_steps=None",
     ]
     return ["--data", place / "prepared", "--device", "cpu", *[word for text in settings for word in ("--set", text)]]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_stopped_run_says_how_it_goes_on_if_it_had_begun(place, tmp_path, begun):
+    def stop(*_, **__):
+        if begun:
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / "run.json").touch()
+        raise KeyboardInterrupt
+
+    with patch("uniwhisper.training.loop.train", side_effect=stop):
+        done = uniwhisper("train", "mini", "-o", tmp_path / "run", *usual(place))
+    assert done.returncode == 130 and ("--resume" in done.stderr) == begun
 
 
 def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):
@@ -107,6 +121,13 @@ def test_pretraining_needs_text(tmp_path):
     assert done.returncode == 2 and "at least two .txt files" in done.stderr and not (tmp_path / "lm").exists()
     done = uniwhisper("pretrain-lm", tmp_path / "absent.txt", tmp_path / "only.txt", "-o", tmp_path / "lm")
     assert done.returncode == 2 and "Traceback" not in done.stderr and not (tmp_path / "lm").exists()
+    done = uniwhisper("pretrain-lm", tmp_path / "absent", "-o", tmp_path / "lm")
+    assert done.returncode == 2 and f"cannot read {tmp_path / 'absent'}" in done.stderr
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "deep.txt").write_text("another text")
+    with patch("uniwhisper.training.pretrain_lm.pretrain_lm", return_value={"held_out_perplexity": 1.0}) as run:
+        uniwhisper("pretrain-lm", tmp_path, "-o", tmp_path / "lm", "--device", "cpu")
+    assert [path.name for path in run.call_args.args[0]] == ["deep.txt", "only.txt"]
 
 
 def test_pretraining_replaces_no_folder_of_somebody_else(tmp_path):

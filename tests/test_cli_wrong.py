@@ -115,3 +115,15 @@ def test_an_unknown_row_is_refused_before_sounds_are_made(tmp_path):
     done = uniwhisper("reproduce", "smoke", "--row", "X", "-o", tmp_path / "out", "--dry-run")
     assert isinstance(done.exception, UserError) and "no row 'X'" in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_classes_are_not_written_under_the_name_of_another_format(sound, tmp_path):
+    done = uniwhisper("classify", sound, "--classifier", tmp_path, "-o", tmp_path / "classes.parquet")
+    assert isinstance(done.exception, OutputError) and "classes.csv" in done.exception.fix
+
+
+@pytest.mark.parametrize("name", ["vectors.csv", "vectors.NPY", "vectors.jsonl"])
+def test_vectors_are_not_written_under_the_name_of_another_format(sound, tmp_path, name):
+    done = uniwhisper("embed", sound, "-o", tmp_path / "new" / name, "--device", "cpu")
+    assert isinstance(done.exception, OutputError) and "vectors.parquet" in done.exception.fix
+    assert not (tmp_path / "new").exists()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from uniwhisper.cli import doctor
 from uniwhisper.core.identity import code_identity
 
 
-def test_findings_name_what_is_installed(monkeypatch, tmp_path):
-    monkeypatch.setenv("UNIWHISPER_DATA", str(tmp_path))
+def test_findings_name_what_is_installed():
     found = doctor.examine()
     assert found["packages"]["torch"] == version("torch")
     assert found["uniwhisper"]["code"] == code_identity()
@@ -23,8 +23,15 @@ def test_findings_name_what_is_installed(monkeypatch, tmp_path):
     assert len(found["devices"]) == 1 + torch.cuda.device_count()
     assert found["decoders"]["libsndfile"] == soundfile.__libsndfile_version__
     assert "flac" in found["decoders"]["formats"]
-    assert found["data"] == {"UNIWHISPER_DATA": str(tmp_path), "exists": True}
     json.dumps(found)
+
+
+def test_every_dependency_is_looked_for():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    extras = {name: each for name, each in project["optional-dependencies"].items() if name != "all"}
+    wanted = {name: tuple(line.split(">=")[0] for line in each) for name, each in extras.items()}
+    assert wanted == doctor.EXTRAS
+    assert tuple(line.split(">=")[0] for line in project["dependencies"]) == doctor.BASE_PACKAGES
 
 
 def test_a_missing_extra_comes_with_the_line_that_installs_it(monkeypatch):
@@ -60,7 +67,9 @@ def run_with(modules: dict[str, str], folder: Path, *arguments: str) -> subproce
     """`uniwhisper doctor` where these modules hide the real ones."""
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "100"}
+    before = os.environ.get("PYTHONPATH")
+    places = os.pathsep.join([str(folder), *([before] if before else [])])
+    environment = {**os.environ, "PYTHONPATH": places, "COLUMNS": "100"}
     command = [sys.executable, "-m", "uniwhisper", "doctor", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
@@ -78,6 +87,15 @@ def test_the_printed_page_names_every_section_and_problem(tmp_path):
     done = run_with({"soundfile": "raise OSError('no libsndfile')"}, tmp_path)
     assert done.returncode == 1
     assert done.stderr == ""
-    for word in ("version", "torch", "[train] transformers", "cpu", "libsndfile", "model", "cache", "UNIWHISPER_DATA"):
+    for word in (
+        "version",
+        "torch",
+        "[train] transformers",
+        "cpu",
+        "libsndfile",
+        "model",
+        "cache",
+        "[onnx] onnxscript",
+    ):
         assert word in done.stdout
     assert "problem: soundfile cannot be imported (no libsndfile)" in done.stdout

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,14 @@ def test_the_verb_says_whether_an_encoder_can_be_judged(tmp_path, text, status, 
     done = uniwhisper("check-encoder", "--model", "mine.py", "--device", "cpu", "--long", "31", cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert words in done.stdout
+
+
+def test_the_encoder_of_the_documentation_can_be_judged(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "judge.md").read_text()
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "class " in code)
+    (tmp_path / "loudness.py").write_text(example.rpartition("\nprint(")[0])
+    done = uniwhisper("check-encoder", "--model", tmp_path / "loudness.py", "--device", "cpu", "--long", 1)
+    assert done.returncode == 0 and "it can be judged" in done.stdout, done.stdout + done.stderr
 
 
 def test_an_evaluation_refuses_an_encoder_that_fails(tmp_path):

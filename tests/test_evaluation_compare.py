@@ -120,5 +120,8 @@ def test_the_verb_compares(folder):
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert (printed["first"], printed["second"]) == ("deaf", "good") and len(printed["differences"]) == 8
+    clear = sum(row["low"] > 0 or row["high"] < 0 for row in printed["differences"])
+    done = uniwhisper("compare", "deaf.json", "good.json", cwd=folder)
+    assert clear and done.stdout.count("] *") == clear and "* the interval leaves out 0" in done.stdout
     done = uniwhisper("compare", "deaf.json", "nowhere.json", cwd=folder)
     assert done.returncode == 2 and "Traceback" not in done.stderr

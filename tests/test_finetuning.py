@@ -141,6 +141,7 @@ def made(sounds, tiny_model, tmp_path_factory) -> Path:
     done = uniwhisper("finetune", sounds, "-o", folder, "--model", tiny_model, "--json")
     (sounds / "noise" / "broken.wav").unlink()
     assert done.returncode == 1, done.stderr  # one file could not be read
+    assert done.stderr.startswith("device: ")
     told = json.loads(done.stdout)
     assert [Path(each["path"]).name for each in told["made"]["not_read"]] == ["broken.wav"]
     assert told["scores"]["accuracy"] > 0.9

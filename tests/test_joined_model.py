@@ -156,6 +156,18 @@ def test_a_folder_that_is_no_language_model_says_what_to_pass(tmp_path, content)
         FrozenLanguageModel.load(tmp_path)
 
 
+def test_the_folder_that_recipes_name_is_not_looked_for_at_the_hub(tmp_path, monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", asked)
+    with pytest.raises(WeightsError, match=r"pretrain-lm texts/ -o runs/lm; "):
+        FrozenLanguageModel.load("runs/lm")
+    with pytest.raises(AssertionError, match="the hub was asked"):
+        FrozenLanguageModel.load("Qwen/Qwen3-0.6B")
+
+
 def test_code_that_comes_with_a_language_model_is_not_run(language_model_folder, tmp_path):
     """transformers would ask on standard input; a program that answers everything with yes must not run it either."""
     folder = tmp_path / "lm"

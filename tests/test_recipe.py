@@ -33,6 +33,8 @@ def test_recipe_from_a_file(tmp_path):
         load_recipe(f"{tmp_path / 'nowhere.py'}:short")
     with pytest.raises(RecipeError, match="uniwhisper train mini"):
         load_recipe("mimi")
+    with pytest.raises(RecipeError, match=r"mine\.py:FUNCTION"):
+        load_recipe(str(path))
 
 
 def test_overrides_reach_every_depth_and_keep_types():

@@ -268,7 +268,7 @@ def test_what_may_not_be_resumed(recipe, prepared, tmp_path):
     run(override(recipe, ["steps=2"]), prepared, tmp_path / "run")
     with pytest.raises(OutputError, match="--resume"):
         run(recipe, prepared, tmp_path / "run")
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RecipeError, match=r"another recipe\n.*\n.*: seed \d+ -> 5\n"):
         run(override(recipe, ["steps=2", "seed=5"]), prepared, tmp_path / "run", resume=True)
     checkpoint = max((tmp_path / "run/checkpoints").iterdir())
     (checkpoint / "optimizer.safetensors").write_bytes(b"cut")

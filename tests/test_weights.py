@@ -248,6 +248,14 @@ def test_incomplete_folders(tmp_path, ours, theirs):
     assert "model.safetensors" in refusal(theirs).expected
 
 
+@pytest.mark.parametrize("name", ["model", "encoder"])
+def test_the_folder_around_a_checkpoint_names_the_one_in_it(tmp_path, ours, name):
+    ours.rename(tmp_path / name)
+    assert str(tmp_path / name) in refusal(tmp_path).fix
+    (tmp_path / name / "config.json").unlink()
+    assert "save_pretrained" in refusal(tmp_path).fix
+
+
 def test_a_weights_file_without_its_config(theirs):
     (theirs / "config.json").unlink()
     assert "config.json" in refusal(theirs / "model.safetensors").expected

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -124,3 +126,10 @@ def test_int8(exported, session, tmp_path, record_property):
     record_property("least cosine", f"{cosine.min():.4f}")
     record_property("size", f"{sizes[0]:.0f} MB to {sizes[1]:.0f} MB")
     assert cosine.min() > 0.999 and sizes[1] < 0.4 * sizes[0]
+
+
+def test_the_verb_says_nothing_that_is_not_ours(tmp_path):
+    """In a process of its own: the exporters' loggers keep the standard error of when they were imported."""
+    words = ["export", "onnx", "--int8", "-o", str(tmp_path / "encoder.onnx")]
+    done = subprocess.run([sys.executable, "-m", "uniwhisper", *words], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""

@@ -8,18 +8,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from uniwhisper.audio.formats import AUDIO_EXTENSIONS
+from uniwhisper.audio.formats import AUDIO_EXTENSIONS, UNREAD_EXTENSIONS
 from uniwhisper.audio.load import missing
 from uniwhisper.core.errors import AudioError
 
-_EXTENSIONS = tuple(AUDIO_EXTENSIONS)
+_EXTENSIONS = tuple(AUDIO_EXTENSIONS | UNREAD_EXTENSIONS)
 
 
 def find_audio(paths: Sequence[str | Path]) -> list[Path]:
     """Files in the order given, folders replaced by the audio files below them, sorted by path.
 
-    A file named outright is kept whatever its extension; below a folder, the extension decides. Hidden files and
-    folders, and links to folders, are left out there. A file reached twice is kept once, where it came first.
+    A file named outright is kept whatever its extension; below a folder, the extension decides: also that of a
+    recording which nothing here decodes, so that reading it names it. Hidden files and folders, and links to folders,
+    are left out there. A file reached twice is kept once, where it came first.
 
     Raises:
         AudioError: a path does not exist, a folder holds no audio or cannot be listed.
@@ -66,7 +67,7 @@ def _below(folder: Path) -> list[str]:
         raise AudioError(
             f"{folder} holds no audio",
             expected=f"files ending in {' '.join(sorted(AUDIO_EXTENSIONS))}",
-            got="a folder without any, at any depth",
+            got="a folder without any, at any depth; links to folders are not followed",
             fix="name another folder, or the files themselves whatever they are called",
         )
     # Part by part: what separates parts comes before every character of a name.

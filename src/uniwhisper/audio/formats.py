@@ -16,6 +16,8 @@ AUDIO_EXTENSIONS = frozenset((
     ".snd", ".caf", ".w64", ".rf64", ".nist", ".sph", ".voc", ".ircam", ".sf", ".avr", ".pvf", ".svx", ".8svx",
     ".paf", ".m4a", ".m4b", ".mp4", ".aac",
 ))
+# Recordings that nothing here decodes: below a folder they fail by name, with advice, and are not passed over.
+UNREAD_EXTENSIONS = frozenset((".wma", ".amr", ".ape", ".wv", ".tta", ".mpc", ".webm", ".weba", ".mka"))
 # fmt: on
 
 _HEAD_BYTES = 4096

@@ -6,6 +6,7 @@ Samples beyond [-1, 1] in float files are kept.
 """
 
 import io
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -191,9 +192,17 @@ def _open(source: AudioSource, name: str) -> Iterator[Decoded]:
 
 def _open_path(path: Path, name: str) -> io.FileIO:
     try:
-        if path.is_dir():
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise AudioError(
                 f"{name} is a folder", expected="an audio file", got="a folder", fix=f"name the files in {name}"
+            )
+        if not stat.S_ISREG(mode):  # one that nobody writes to would be waited for without end
+            raise AudioError(
+                f"{name} is no file",
+                expected="an audio file, which can be read from any place in it",
+                got="a pipe or a device",
+                fix="write what comes from it to a file first; in Python its bytes may be passed instead of a path",
             )
         # Unbuffered: libsndfile reads the descriptor itself.
         return path.open("rb", buffering=0)

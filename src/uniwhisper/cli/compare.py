@@ -51,7 +51,8 @@ def compare(
     protocol = opened[0].result["protocol"]
     print(
         f"protocol {protocol['name']} {protocol['version']}; {LEVEL:.0%} intervals and two-sided p of {RESAMPLES:,} "
-        "paired draws of seeds, then groups, then clips; p is not corrected for the number of rows"
+        "paired draws of seeds, then groups, then clips; * the interval leaves out 0; "
+        "p is not corrected for the number of rows"
     )
 
 

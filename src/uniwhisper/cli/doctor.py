@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 
 BASE_PACKAGES = ("torch", "numpy", "safetensors", "huggingface-hub", "soundfile", "soxr", "pyarrow", "typer", "rich")
-EXTRAS = {"train": ("transformers",), "eval": ("scikit-learn", "matplotlib"), "data": ("lhotse",), "m4a": ("av",)}
+EXTRAS = {
+    "train": ("transformers",),
+    "eval": ("scikit-learn", "matplotlib", "jiwer"),
+    "data": ("lhotse", "urllib3", "fsspec", "mido"),
+    "m4a": ("av",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+}
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -49,7 +55,6 @@ def examine() -> dict[str, Any]:
         "decoders": _decoders(problems, extras["m4a"]),
         "model": _model(problems),
         "hub": _hub(),
-        "data": _data(),
         "problems": problems,
     }
 
@@ -129,12 +134,6 @@ def _hub() -> dict[str, Any]:
     return {"cache": constants.HF_HUB_CACHE, "offline": bool(constants.HF_HUB_OFFLINE)}
 
 
-def _data() -> dict[str, Any]:
-    """Where the corpora lie: the environment variable UNIWHISPER_DATA."""
-    folder = os.environ.get("UNIWHISPER_DATA")
-    return {"UNIWHISPER_DATA": folder, "exists": bool(folder) and Path(folder).is_dir()}
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -187,10 +186,8 @@ def _print(findings: dict[str, Any]) -> None:
         ],
     )
     section("model", [(name, found(value, "missing")) for name, value in findings["model"].items()])
-    hub, data = findings["hub"], findings["data"]
+    hub = findings["hub"]
     section("hub", [("cache", found(hub["cache"], "unknown")), ("offline", "yes" if hub["offline"] else "no")])
-    data_text = data["UNIWHISPER_DATA"] and data["UNIWHISPER_DATA"] + ("" if data["exists"] else " (no such folder)")
-    section("data", [("UNIWHISPER_DATA", data_text or "not set (needed only for training and evaluation)")])
 
     console = Console(highlight=False)
     console.print(table)

@@ -68,7 +68,7 @@ def embed(
     """
     from time import perf_counter
 
-    from uniwhisper.cli.output import audio_progress, note
+    from uniwhisper.cli.output import audio_progress, check_ending, note
     from uniwhisper.core.files import atomic_output, check_apart
 
     settings = {"device": device, "layer": layer, "precision": precision, "compiled": compiled}
@@ -78,6 +78,7 @@ def embed(
 
         embed_in_parts(sources, output, {"source": model, **settings}, workers=workers, as_json=as_json)
         return
+    check_ending(output, ".parquet", "pandas.read_parquet or pyarrow.parquet.read_table reads it")
     with atomic_output(output, overwrite=overwrite) as temporary:
         paths = _find(sources)
         check_apart(output, paths)

@@ -42,7 +42,7 @@ def finetune(
 
     Exit status 0: all done. 1: done, some files could not be read. 2: nothing is written.
     """
-    from uniwhisper.cli.output import audio_progress, print_json
+    from uniwhisper.cli.output import audio_progress, note, print_json
     from uniwhisper.core.files import atomic_output
     from uniwhisper.finetuning.classifier import CLASSIFIER_FILE
     from uniwhisper.finetuning.labels import read_labels
@@ -50,10 +50,13 @@ def finetune(
     with atomic_output(output, overwrite=overwrite, folder_with=CLASSIFIER_FILE) as temporary:
         files = read_labels(source)
 
+        from uniwhisper.embedding.device import device_text
         from uniwhisper.finetuning.full import FullConfig
         from uniwhisper.finetuning.run import finetune as run
         from uniwhisper.finetuning.scores import confusion_picture, page
+        from uniwhisper.model.device import choose_device
 
+        note(f"device: {device_text(choose_device(device))}")
         with audio_progress("embedding") as embedding, _steps("training") as training:
             bars = {"embedding": embedding, "training": training}
             done = run(

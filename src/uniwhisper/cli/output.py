@@ -6,12 +6,39 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from uniwhisper.core.errors import UserError
+from uniwhisper.core.errors import OutputError, UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from uniwhisper.embedding.table import Failure
+
+
+# Endings that promise a reader of that format.
+# fmt: off
+_ENDINGS = frozenset((
+    ".parquet", ".csv", ".tsv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5", ".arrow",
+    ".feather", ".safetensors", ".zip",
+))
+# fmt: on
+
+
+def check_ending(output: "Path", written: str, reader: str) -> None:
+    """Refuse a name that ends as a file of another format than `written`; `reader` says what reads it.
+
+    Raises:
+        OutputError: it does.
+    """
+    ending = output.suffix.lower()
+    if ending in _ENDINGS - {written}:
+        raise OutputError(
+            f"{output} would be no {ending} file",
+            expected=f"a name ending in {written}, which is the format that is written",
+            got=output.suffix,
+            fix=f"-o {output.with_suffix(written)}; {reader}",
+        )
 
 
 def stderr_console() -> "Console":

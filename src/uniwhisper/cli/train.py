@@ -50,7 +50,13 @@ def train(
     if evaluation is not None and not resume:  # a resumed run was compared when it began
         overlap = _compare(manifest, evaluation, cache, allow_overlap=allow_overlap)
         console.print(f"{overlap['overlapping_training_clips']:,} training clips are also in {evaluation}")
-    model = run(resolved, manifest, output, resume=resume, device=chosen, cache=cache, console=console, overlap=overlap)
+    means = {"device": chosen, "cache": cache, "console": console, "overlap": overlap}
+    try:
+        model = run(resolved, manifest, output, resume=resume, **means)
+    except KeyboardInterrupt:
+        if (output / "run.json").is_file():
+            console.print("stopped; with --resume the same command goes on from the last checkpoint", highlight=False)
+        raise
     typer.echo(model)
 
 
@@ -70,7 +76,7 @@ def _compare(manifest: "Manifest", evaluation: Path, cache: Path | None, *, allo
 
 
 def pretrain_lm(
-    texts: Annotated[list[Path], typer.Argument(help="Text files, or folders of .txt files.")],
+    texts: Annotated[list[Path], typer.Argument(help="Text files, or folders with .txt files, at any depth.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model and tokenizer.")],
     data: Annotated[
         Path | None, typer.Option(help="Prepared corpus whose instructions and short answers are read too.")
@@ -89,7 +95,7 @@ def pretrain_lm(
     from uniwhisper.training.pretrain_lm import LanguageModelRecipe
     from uniwhisper.training.pretrain_lm import pretrain_lm as run
 
-    files = [file for path in texts for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
+    files = [file for path in texts for file in (sorted(path.rglob("*.txt")) if path.is_dir() else [path])]
     reading = no_reading_text() if data is None else reading_text(Manifest.read(data))
     console = Console(stderr=True)
     chosen = choose_device(device)

@@ -8,7 +8,10 @@ vector is the mean over its windows' vectors, weighed by their frames.
 Needs onnx and onnxscript to export, onnxruntime for int8.
 """
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -53,15 +56,16 @@ def export_onnx(encoder: WhisperEncoder, path: Path, *, from_samples: bool = Tru
     dynamic = torch.export.Dim.DYNAMIC
     last_axis = 1 if from_samples else 2
     shapes = dict(zip(inputs, ({0: dynamic, last_axis: dynamic}, {0: dynamic}), strict=True))
-    program = torch.onnx.export(
-        graph.eval(),
-        kwargs=inputs,
-        output_names=["vectors", "frames", "frame_counts"],
-        dynamic_shapes=shapes,
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with _without_advice():
+        program = torch.onnx.export(
+            graph.eval(),
+            kwargs=inputs,
+            output_names=["vectors", "frames", "frame_counts"],
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     with atomic_output(Path(path), overwrite=overwrite) as temporary:
         program.save(temporary, external_data=False)
 
@@ -92,7 +96,7 @@ def quantise_int8(path: Path, output: Path, *, overwrite: bool = False) -> None:
         for node in model.graph.node
         if any(weights[name].data_type == onnx.TensorProto.DOUBLE for name in node.input if name in weights)
     ]
-    with atomic_output(Path(output), overwrite=overwrite) as temporary:
+    with atomic_output(Path(output), overwrite=overwrite) as temporary, _without_advice():
         quantize_dynamic(model, temporary, weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=kept)
 
 
@@ -175,6 +179,17 @@ def _windowed_transform() -> Tensor:
     angle_SK = angle_SK.double() * (2 * math.pi / FFT_SAMPLES)
     window_S1 = torch.hann_window(FFT_SAMPLES, dtype=torch.float32).double()[:, None]
     return torch.cat([window_S1 * angle_SK.cos(), window_S1 * angle_SK.sin()], dim=1)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """No log lines below errors: the exporters give advice that nobody here can follow (torchvision, preprocessing)."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _require(*packages: str) -> None:

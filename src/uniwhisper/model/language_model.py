@@ -28,6 +28,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+def _is_folder_name(source: str | Path) -> bool:
+    """Whether this can only be meant as a folder of this machine.
+
+    `runs/lm`, which the shipped recipes name, has the form of a hub id too: where it has not been made yet, the hub
+    would be asked twelve times, for half a minute, for what a stranger may have put there.
+    """
+    text = str(source)
+    return isinstance(source, Path) or text.startswith(("runs/", "/", ".", "~")) or text.count("/") > 1
+
+
+def _no_language_model(source: str | Path, got: str) -> WeightsError:
+    return WeightsError(
+        f"no language model at {source}",
+        expected="a local folder with config.json, *.safetensors and a tokenizer, or a reachable hub id",
+        got=got,
+        fix=f"train a small one: uniwhisper pretrain-lm texts/ -o {source if _is_folder_name(source) else 'runs/lm'}; "
+        "or download one on a machine with network and pass its folder: --set model.language_model=FOLDER",
+    )
+
+
 class FrozenLanguageModel(nn.Module):
     """A causal language model of transformers with its tokenizer, frozen."""
 
@@ -58,19 +78,15 @@ class FrozenLanguageModel(nn.Module):
         except ImportError:
             raise MissingExtraError.of("transformers", "train", "the language model") from None
         logging.disable_progress_bar()
+        if _is_folder_name(source) and not Path(source).is_dir():
+            raise _no_language_model(source, "no such folder")
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             causal_lm = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
         except (OSError, ValueError, KeyError) as error:
-            raise WeightsError(
-                f"no language model at {source}",
-                expected="a local folder with config.json, *.safetensors and a tokenizer, or a reachable hub id",
-                got=str(error).strip().splitlines()[0][:200],
-                fix="download the model on a machine with network and pass its folder: "
-                "--set model.language_model=FOLDER; or train a small one: uniwhisper pretrain-lm",
-            ) from None
+            raise _no_language_model(source, str(error).strip().splitlines()[0][:200]) from None
         return cls(causal_lm, tokenizer)
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002

@@ -216,10 +216,14 @@ def _check_identity(encoder: WhisperEncoder, path: Path) -> None:
 
 
 def _missing(folder: Path, what: str) -> WeightsError:
+    # People name the folder around it: a training run has its model in `model`, a classifier its encoder in `encoder`.
+    inside = next((folder / name for name in ("model", "encoder") if (folder / name / CONFIG_FILE).is_file()), None)
     found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     return WeightsError(
         f"{folder} is not a complete checkpoint",
         expected=what,
         got=f"a folder with {some(found)}",
-        fix="name a folder written by uniwhisper or by transformers' save_pretrained, or an OpenAI .pt file",
+        fix=f"name the one in it: {inside}"
+        if inside
+        else "name a folder written by uniwhisper or by transformers' save_pretrained, or an OpenAI .pt file",
     )

@@ -28,7 +28,9 @@ def load_recipe(reference: str) -> Recipe:
                 f"no recipe {reference!r}",
                 expected=f"one of {', '.join(shipped_recipes())}, or file.py:function",
                 got=reference,
-                fix="uniwhisper train mini -o runs/mini",
+                fix=f"name the function in it: {reference}:FUNCTION"
+                if reference.endswith(".py")
+                else "uniwhisper train mini -o runs/mini",
             )
         module = importlib.import_module(f"uniwhisper.recipes.{reference}")
         return getattr(module, reference)()

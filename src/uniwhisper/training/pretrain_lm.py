@@ -94,6 +94,8 @@ def pretrain_lm(
         raise MissingExtraError.of("transformers", "train", "pretraining a language model") from None
     texts = sorted(texts)
     if len(texts) < 2:
+        for path in texts:
+            _read(path)  # a wrong path is the likelier mistake
         raise ManifestError(
             "too little text to pretrain on", expected="at least two .txt files", got=str(len(texts)), fix="pass more"
         )

@@ -1,6 +1,7 @@
 """The run folder: may this run start there, or go on there, and with what was it started."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from uniwhisper.core.identity import hash_json
 from uniwhisper.core.provenance import provenance
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.training.checkpoint import write_json
-from uniwhisper.training.recipe import Recipe
+from uniwhisper.training.recipe import WITHOUT_EFFECT_ON_RESULT, Recipe
 
 
 def open_run_folder(
@@ -63,13 +64,30 @@ def open_run_folder(
     }
     for name, now in now_of.items():
         if earlier[name] != now:
+            changed = _changed_fields(earlier.get("recipe"), recipe.to_json()) if name == "recipe_identity" else ""
             raise RecipeError(
                 f"{output} was started with another {name.split('_')[0]}",
                 expected=f"{name} {earlier[name][:12]}",
-                got=now[:12],
+                got=now[:12] + (f": {changed}" if changed else ""),
                 fix="give the same recipe, --set values and data as at the start, or choose another -o",
             )
     return earlier
+
+
+def _changed_fields(before: Any, now: dict[str, Any]) -> str:
+    """`steps 6 -> 9, optimizer.warmup_steps 15 -> 3`: in which fields two recipes written as JSON differ."""
+    old, new = (dict(_fields_of(each)) for each in (before, json.loads(json.dumps(now))))
+    without_effect = {f"loop.{name}" for name in WITHOUT_EFFECT_ON_RESULT}
+    changed = [name for name in old | new if old.get(name) != new.get(name) and name not in without_effect]
+    return ", ".join(f"{name} {json.dumps(old.get(name))} -> {json.dumps(new.get(name))}" for name in changed)
+
+
+def _fields_of(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in part.items() if isinstance(part, dict) else ():
+        if isinstance(value, dict) and value:
+            yield from _fields_of(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def kept_model(output: Path, step: int) -> Path:
