@@ -13,6 +13,7 @@ from toy_corpora import SOUND, SPEECH, clip, wav, write_corpus
 from uniwhisper.audio.load import read as read_audio
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.decoded import EncodedReader
+from uniwhisper.data.indexed import IndexedManifest
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
 
@@ -332,8 +333,10 @@ def test_an_object_store_gives_what_the_disk_gives(tmp_path, bucket):
     remote = prepare("memory://bucket/corpora", tmp_path / "remote")
     assert remote.root == "memory://bucket/corpora"
     assert remote.hash == local.hash
-    for one, other in zip(sounds(local), sounds(Manifest.read(tmp_path / "remote")), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for opened in (Manifest.read(tmp_path / "remote"), IndexedManifest.open(tmp_path / "remote")):
+        assert opened.root == remote.root
+        for one, other in zip(sounds(local), sounds(opened), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_store_that_cannot_be_reached_or_lacks_a_file(tmp_path, bucket):
