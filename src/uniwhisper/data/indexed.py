@@ -135,10 +135,16 @@ def open_manifest(path: Path) -> Manifest:
     if file.is_file():
         with file.open("rb") as content:
             header = parse_header(file, content.readline().decode("utf-8", "replace").removesuffix("\n"))
-        counts = header.get("counts", {}).values()
-        if sum(count["clips"] for count in counts) > MOST_CLIPS_IN_MEMORY:
+        if _stated_clips(header.get("counts")) > MOST_CLIPS_IN_MEMORY:
             return IndexedManifest.open(path)
     return Manifest.read(path)
+
+
+def _stated_clips(counts: Any) -> int:
+    """0 where the header does not say."""
+    rows = counts.values() if isinstance(counts, dict) else ()
+    clips = [row.get("clips") for row in rows if isinstance(row, dict)]
+    return sum(count for count in clips if isinstance(count, int))
 
 
 _CANONICAL: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False}

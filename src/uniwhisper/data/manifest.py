@@ -7,6 +7,7 @@ files lie, not when or in what order they were found. Everything that is drawn i
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,7 @@ from uniwhisper.data.storage import Root, Store, is_inside, is_url
 FORMAT = "uniwhisper-manifest"
 VERSION = 1
 MANIFEST_NAME = "manifest.jsonl"
+_SHA256 = re.compile("[0-9a-f]{64}")
 _PREPARE_AGAIN = "write it again with `uniwhisper data prepare FOLDER -o OUT --overwrite`"
 
 
@@ -260,6 +262,8 @@ def parse_record(path: Path, number: int, line: str) -> Record:
     if record.samples < 1 or record.size < 1 or record.offset < 0 or not 0 <= start < math.inf:
         got = f"samples {record.samples}, size {record.size}, offset {record.offset}, start_seconds {start}"
         raise _bad_line(path, number, "samples >= 1, size >= 1, offset >= 0, start_seconds >= 0", got)
+    if not _SHA256.fullmatch(record.sha256):
+        raise _bad_line(path, number, "sha256 as 64 hexadecimal digits", repr(record.sha256))
     if not is_inside(record.archive):
         raise _bad_line(path, number, "an archive path inside the root", repr(record.archive))
     return record
