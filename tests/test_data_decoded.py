@@ -93,9 +93,11 @@ def test_decoded_audio_is_kept_and_checked(manifest, tmp_path):
     stamp = path.stat().st_mtime_ns
     decode(manifest, tmp_path)
     assert path.stat().st_mtime_ns == stamp, "decoded again"
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(ManifestError, match="does not fit"):
-        DecodedReader(manifest, path)
+    whole = path.read_bytes()
+    for part in (whole[:-2], whole[:-1], b""):
+        path.write_bytes(part)
+        with pytest.raises(ManifestError, match="does not fit"):
+            DecodedReader(manifest, path)
 
 
 def test_decoding_that_fails_leaves_nothing(tmp_path):

@@ -79,6 +79,7 @@ def test_the_index_is_memory_mapped_and_made_again_for_other_content(prepared):
         (lambda lines: [lines[0], *lines[2:], lines[1]], "sorted by id"),
         (lambda lines: [lines[0], *[line.replace('"samples":', '"samples":1') for line in lines[1:]]], "was changed"),
         (lambda lines: ["no json\n", *lines], "line 1"),
+        (lambda lines: [lines[0], lines[1].replace('"sha256":"', '"sha256":"?'), *lines[2:]], "line 2"),
     ],
 )
 def test_a_damaged_manifest_is_refused(prepared, change, message):
@@ -101,3 +102,13 @@ def test_only_large_manifests_are_indexed(prepared, monkeypatch):
     monkeypatch.setattr(indexed, "MOST_CLIPS_IN_MEMORY", sum(row["clips"] for row in clips.values()) - 1)
     opened = open_manifest(prepared)
     assert type(opened) is IndexedManifest and opened.hash == Manifest.read(prepared).hash
+
+
+@pytest.mark.parametrize("counts", ['{"a":{"clip":1}}', '{"a":3}', "[]", "null"])
+def test_counts_that_say_nothing_are_no_obstacle(prepared, counts):
+    """They only decide how a manifest is read; the hash says whether it is the one that was written."""
+    path = prepared / "manifest.jsonl"
+    head, rest = path.read_text().split("\n", 1)
+    header = json.loads(head) | {"counts": json.loads(counts)}
+    path.write_text(json.dumps(header) + "\n" + rest)
+    assert open_manifest(prepared).hash == header["hash"]

@@ -58,7 +58,7 @@ def pair(key: str, content: bytes, fields: dict | None = None, extension: str = 
 
 @pytest.fixture
 def both(tmp_path) -> tuple[Manifest, Path]:
-    """A training set and evaluation archives that share five clips, each in another way, and differ in the rest."""
+    """A training set and evaluation archives that share six clips, found in four ways, and differ in the rest."""
     waves = [scene(seed, 4.0) for seed in range(8)]
     training = [member for number, wave_S in enumerate(waves) for member in pair(f"t{number}", flac(wave_S))]
     training += clip("short", {"label": "x"}, 0.4)
@@ -72,6 +72,9 @@ def both(tmp_path) -> tuple[Manifest, Path]:
         *pair("another", flac(scene(50, 4.0))),
         *pair("same_short", wav(0.4), extension="wav"),
         *pair("1-1234-A-7", flac(scene(91, 1.0))),
+        # As archives of events have their labels.
+        ("events.flac", flac(waves[3])),
+        ("events.json", b'[{"label": "x", "onset": 0.0, "offset": 1.0}]'),
     ]
     archive = write_tar(tmp_path / "evaluation" / "set" / "e.tar", evaluation)
     return prepare(tmp_path / "in", tmp_path / "out"), archive.parent.parent
@@ -86,10 +89,11 @@ def test_each_way_to_be_on_both_sides_is_found_and_nothing_else(both):
         ("altered", "c/t2", "fingerprint"),
         ("same_short", "c/short", "file"),
         ("1-1234-A-7", "c/named", "source"),
+        ("events", "c/t3", "file"),
     }
-    assert (report.training_clips, report.evaluation_clips, report.fingerprinted) == (10, 6, 4)
+    assert (report.training_clips, report.evaluation_clips, report.fingerprinted) == (10, 7, 5)
     clean = without_overlap(manifest, report)
-    assert [record.id for record in clean.records] == ["c/t3", "c/t4", "c/t5", "c/t6", "c/t7"]
+    assert [record.id for record in clean.records] == ["c/t4", "c/t5", "c/t6", "c/t7"]
     refuse_overlap(find_overlap(clean, evaluation_archives(evaluation)))
     with pytest.raises(ManifestError, match="overlaps the evaluation sets") as caught:
         refuse_overlap(report)
@@ -212,12 +216,12 @@ def test_the_command_reports_and_writes_a_clean_manifest(both, tmp_path):
     _, evaluation = both
     done = invoke(tmp_path / "out", evaluation, "-o", tmp_path / "clean")
     assert done.exit_code == 1, done.output
-    assert "5 of 10 training clips" in done.stdout and "c/t2" in done.stdout
+    assert "6 of 10 training clips" in done.stdout and "c/t2" in done.stdout
     value = json.loads(invoke(tmp_path / "out", evaluation, "--json", "--cache", tmp_path / "cache").stdout)
-    assert value["by"] == {"file": 2, "sound": 1, "fingerprint": 1, "source": 1}
+    assert value["by"] == {"file": 3, "sound": 1, "fingerprint": 1, "source": 1}
     assert value["manifest_hash"] == Manifest.read(tmp_path / "out").hash
     clean = Manifest.read(tmp_path / "clean")
-    assert len(clean.records) == 5 and len(clean.skipped) == 5
+    assert len(clean.records) == 4 and len(clean.skipped) == 6
     assert len(EncodedReader(clean).read(clean.records[0])) == 64_000
     assert invoke(tmp_path / "clean", evaluation).exit_code == 0
     assert isinstance(invoke(tmp_path / "clean", tmp_path / "nowhere").exception, ManifestError)

@@ -13,6 +13,7 @@ from toy_corpora import SOUND, SPEECH, clip, wav, write_corpus
 from uniwhisper.audio.load import read as read_audio
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.decoded import EncodedReader
+from uniwhisper.data.indexed import IndexedManifest
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
 
@@ -210,6 +211,19 @@ def test_what_a_parquet_file_may_lack(tmp_path):
         prepare(tmp_path / "in", tmp_path / "out", overwrite=True)
 
 
+def test_no_label_in_a_list_of_labels_is_no_label(tmp_path):
+    """-1 is none, as in a column of single labels: not the last of the names."""
+    datasets = pytest.importorskip("datasets")
+    labels = datasets.Sequence(datasets.ClassLabel(names=LABELS))
+    stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    rows = {"audio": [{"bytes": wav(0.2), "path": None}] * 2, "label": LABELS[:2], "tags": [[0, -1], [-1, 1]]}
+    features = datasets.Features({"audio": stored, "label": datasets.Value("string"), "tags": labels})
+    dataset = datasets.Dataset.from_dict(rows, features=features).cast_column("audio", datasets.Audio(decode=False))
+    dataset.to_parquet(describe(tmp_path / "in" / "mine", TAGS) / "train.parquet")
+    records = prepare(tmp_path / "in", tmp_path / "out").records
+    assert [record.fields["tags"] for record in records] == [LABELS[:1], LABELS[1:2]]
+
+
 # --- Lhotse ----------------------------------------------------------------------------------------------------------
 
 
@@ -332,8 +346,10 @@ def test_an_object_store_gives_what_the_disk_gives(tmp_path, bucket):
     remote = prepare("memory://bucket/corpora", tmp_path / "remote")
     assert remote.root == "memory://bucket/corpora"
     assert remote.hash == local.hash
-    for one, other in zip(sounds(local), sounds(Manifest.read(tmp_path / "remote")), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for opened in (Manifest.read(tmp_path / "remote"), IndexedManifest.open(tmp_path / "remote")):
+        assert opened.root == remote.root
+        for one, other in zip(sounds(local), sounds(opened), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_store_that_cannot_be_reached_or_lacks_a_file(tmp_path, bucket):

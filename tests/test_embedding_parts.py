@@ -95,6 +95,20 @@ def test_manifests_and_parquet_name_the_same_audio(embedder, tone_files, tmp_pat
         assert np.linalg.norm(other - vectors[0]) <= 1e-5 * np.linalg.norm(vectors[0])
 
 
+def test_cells_that_hold_nothing_fail_alone(embedder, tone_files, tmp_path):
+    """Data sets have them: a sound that could not be had, a sound without a path."""
+    sound = tone_files[0].read_bytes()
+    rows = {"path": ["a.wav", "b.wav", None], "bytes": [sound, None, sound]}
+    pq.write_table(pa.table(rows), tmp_path / "audio.parquet")
+    (part,) = plan_parts([str(tmp_path / "audio.parquet")])
+    result = embed_part(embedder, part, tmp_path / "out")
+    assert rows_of(tmp_path / "out") == ["a.wav", "<bytes 2>"]
+    assert [name for name, _ in result.failures] == ["b.wav"] and "0 bytes" in result.failures[0][1]
+    pq.write_table(pa.table({"path": pa.array(["a.wav", None])}), tmp_path / "list.parquet")
+    with pytest.raises(AudioError, match="does not list audio"):
+        plan_parts([str(tmp_path / "list.parquet")])
+
+
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", '{"file": "x.wav"}'), ("a.jsonl", "{"), ("a.parquet", "no")])
 def test_a_list_that_is_none_is_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text)

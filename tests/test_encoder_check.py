@@ -74,6 +74,14 @@ class Deaf(Honest):
         return np.ones(4, np.float32)
 
 
+class NothingInNoise(Honest):
+    """A vector of zeros is far from any other: infinitely, by the length of the first."""
+
+    def vector_of(self, wave_S, longest):  # noqa: ARG002
+        spectrum = np.abs(np.fft.rfft(wave_S, 32_000))
+        return np.full(4, max(0.0, spectrum.max() / (spectrum.sum() + 1e-9) - 0.1), np.float32)
+
+
 class Padding(Honest):
     """X-ARES's way: the mean over the padding as well."""
 
@@ -172,6 +180,10 @@ def test_what_is_measured():
     assert padding == pytest.approx(1 - 0.4 / 12, abs=1e-3)
     assert check_encoder(WrongHop(), long_seconds=31.0).measured["hop_seconds"] == pytest.approx(0.01)
     assert check_encoder(PaddedFrames(), long_seconds=31.0).measured["hop_seconds"] is None
+    deaf_to_noise = check_encoder(NothingInNoise(), long_seconds=31.0)
+    deaf_to_noise.require()
+    assert deaf_to_noise.measured["noise_to_tone"] is None
+    json.dumps(deaf_to_noise.to_json(), allow_nan=False)  # else the result it goes into could not be written
 
 
 def test_our_own_encoders_pass(tiny_model):

@@ -84,6 +84,29 @@ def test_a_headline_with_a_task_of_several_labels_is_compared(tmp_path):
     assert ("tags", "own", "knn") not in found.tasks
 
 
+def test_encoders_without_frames_are_compared_and_reported_on_the_tasks_they_have(tmp_path):
+    """A task of events is in their results without a score, and says why."""
+    for fold in (1, 2, 3):
+        clips = clips_of_fold(fold)
+        for _, fields in clips.values():
+            fields["events"] = [{"label": fields["label"], "onset": 0.0, "offset": 0.1}]
+        write_tar(tmp_path / "data" / "tones" / f"fold-{fold}.tar", clips)
+    arguments = {"metric": "segment_f1_macro", "metric_arguments": {"segment_seconds": 1.0}}
+    events = suite_content(name="events", kind="frame", label={"field": "events"}, **arguments)
+    suite = suite_content()
+    (tmp_path / "toy.json").write_text(json.dumps(suite | {"tasks": suite["tasks"] + events["tasks"]}))
+    for name, encoder in (("deaf", Deaf(weights="d" * 64)), ("good", TwoNumbers())):
+        judgement = evaluate(
+            JudgedEncoder(encoder, name, name), load_suite(tmp_path / "toy.json"), tmp_path / "data", cache=None
+        )
+        write_result(tmp_path / f"{name}.json", judgement, overwrite=False)
+    found = compare(*(open_result(tmp_path / f"{name}.json") for name in ("deaf", "good")))
+    assert {task for task, _, _ in found.tasks} == {"tones"} and found.tasks["tones", "own", "mlp"].low > 0
+    done = uniwhisper("report", "deaf.json", "good.json", "-o", "page.html", "--suite", "toy.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "needs frames, and this encoder gives one vector per clip" in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

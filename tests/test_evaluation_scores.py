@@ -18,6 +18,7 @@ from uniwhisper.evaluation.bootstrap import (
 )
 from uniwhisper.evaluation.clips import deal_groups
 from uniwhisper.evaluation.folds import Standardiser, inner_split, make_folds
+from uniwhisper.evaluation.kept import Kept, ScoredTask
 from uniwhisper.evaluation.knn import knn_predict
 from uniwhisper.evaluation.metrics import mean_average_precision
 from uniwhisper.evaluation.scoring import score_task, summary
@@ -339,3 +340,18 @@ def test_a_score_over_all_clips_together_is_not_the_mean_of_unequal_folds():
     assert together["seed_spread"] == pytest.approx(0.3 / math.sqrt(2))
     # Folds are those of the folds, either way.
     assert together["folds"] == apart["folds"] and together["folds"][1]["clips"] == 3
+
+
+def test_a_damaged_kept_task_counts_as_none(tmp_path):
+    """Whatever byte is wrong: a ZIP has flags and versions that its reader refuses in words of its own."""
+    kept = Kept(tmp_path)
+    task = ScoredTask({"name": "x"}, {"id": np.array(["a", "b"])}, {"mean": {"knn": np.arange(3.0)}})
+    kept.save("key", task)
+    path = tmp_path / "key.npz"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        found = kept.load("key")
+        assert found is None or found.result == task.result
+    path.write_bytes(whole)
+    assert kept.load("key").result == task.result

@@ -91,7 +91,7 @@ def test_pieces_are_the_sound_of_the_recording(checkout, tmp_path):
 
 def test_other_sets_are_left_out(checkout, tmp_path):
     wave_S = read(checkout / SOUNDS / "rain.ogg")[12 * RATE : 17 * RATE] * 0.5
-    members = [("held_out.ogg", encode(wave_S)), ("held_out.json", b'{"label": "rain"}')]
+    members = [("held_out.ogg", encode(wave_S)), ("held_out.json", b'[{"label": "rain"}]')]
     (tmp_path / "evaluation" / "esc50").mkdir(parents=True)
     write_tar(tmp_path / "evaluation" / "esc50" / "fold.tar", members)
     heard = Heard.of([tmp_path / "evaluation"])

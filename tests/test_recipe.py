@@ -79,6 +79,14 @@ def test_a_wrong_override_is_refused_with_advice(assignment, message):
         override(load_recipe("mini"), [assignment])
 
 
+def test_whole_windows_are_for_the_loader():
+    """The log-mel of resident audio reflects nothing at 30 s: refused before a run begins, not in the middle of it."""
+    assert override(load_recipe("mini"), ["data.max_seconds=29.99", "loop.audio=resident"])
+    assert override(load_recipe("mini"), ["loop.audio=loader", "data.max_seconds=30"])
+    with pytest.raises(RecipeError, match="below one window"):
+        override(load_recipe("mini"), ["data.max_seconds=30", "loop.audio=resident"])
+
+
 def test_identity_ignores_how_often_a_run_is_logged_but_not_what_it_computes():
     recipe = load_recipe("mini")
     logged = override(recipe, ["loop.log_every_steps=1", "loop.checkpoint_every_steps=2", "loop.workers=0"])

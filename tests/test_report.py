@@ -381,7 +381,7 @@ def test_a_page_of_every_part():
     page.heading("Section")
     page.text("first", "second")
     page.table(["name", "value"], [["x", Cell("1", "small", strong=True)]], caption="Table")
-    page.image(PNG, alt='quote "', caption="Figure", dark=PNG)
+    page.image(PNG, alt='quote "', caption="Figure", narrow=PNG)
     page.audio(b"RIFF", media_type="audio/wav", caption="Sound")
     page.facts({"key": "value"})
     page.code("a\n  b")

@@ -120,10 +120,6 @@ def test_notes_in_the_layout_of_maestro():
         targets.note_frames([{"start": 0, "end": 1, "note": 108}], hop_seconds=0.04)
 
 
-def test_labels_in_the_layout_of_fsd50k():
-    assert targets.many_hot("Bark;Rain", ["Alarm", "Bark", "Rain"]).tolist() == [0, 1, 1]
-
-
 def test_targets_are_cut_or_continued():
     target_TC = np.ones((4, 2), dtype=np.float32)
     assert targets.fit_length(target_TC, 3).shape == (3, 2)

@@ -80,16 +80,16 @@ class DecodedReader:
         self._manifest, self._path = manifest, path
         starts = accumulate((record.samples for record in manifest.records), initial=0)
         self._starts = dict(zip((record.id for record in manifest.records), starts, strict=False))
-        self.samples = np.memmap(path, dtype=np.int16, mode="r")
-        """Every clip's 16-bit samples, one after the other in the order of the records."""
-        total = sum(record.samples for record in manifest.records)
-        if len(self.samples) != total:
+        size, expected = path.stat().st_size, 2 * sum(record.samples for record in manifest.records)
+        if size != expected:
             raise ManifestError(
                 f"the decoded audio {path} does not fit its manifest",
-                expected=f"{total} samples",
-                got=f"{len(self.samples)}",
+                expected=f"{expected:,} bytes",
+                got=f"{size:,}",
                 fix="delete the file; it is made again",
             )
+        self.samples = np.memmap(path, dtype=np.int16, mode="r")
+        """Every clip's 16-bit samples, one after the other in the order of the records."""
 
     def __reduce__(self):
         # A process that is not forked opens the file itself; pickling the map would copy its content.

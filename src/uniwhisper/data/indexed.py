@@ -22,7 +22,7 @@ from uniwhisper.core.files import atomic_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.corpora import parse_description
 from uniwhisper.data.index import FOLD_DIGITS, ClipIndex, fold_key
-from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record, parse_header, parse_record
+from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record, parse_header, parse_record, root_of
 
 _ROW = np.dtype([("line", "<i8"), ("samples", "<i4"), ("fold_key", "<u4")])
 MOST_CLIPS_IN_MEMORY = 1_000_000
@@ -122,7 +122,7 @@ class IndexedManifest(Manifest):
         return cls(
             records=LazyRecords(path, rows_N["line"], size),  # type: ignore[arg-type]
             corpora=corpora,
-            root=root or path.parent / header["root"],
+            root=root or root_of(path, header),
             skipped=tuple(header["skipped"]),
             index=index,
             stated_hash=header["hash"],
@@ -135,10 +135,16 @@ def open_manifest(path: Path) -> Manifest:
     if file.is_file():
         with file.open("rb") as content:
             header = parse_header(file, content.readline().decode("utf-8", "replace").removesuffix("\n"))
-        counts = header.get("counts", {}).values()
-        if sum(count["clips"] for count in counts) > MOST_CLIPS_IN_MEMORY:
+        if _stated_clips(header.get("counts")) > MOST_CLIPS_IN_MEMORY:
             return IndexedManifest.open(path)
     return Manifest.read(path)
+
+
+def _stated_clips(counts: Any) -> int:
+    """0 where the header does not say."""
+    rows = counts.values() if isinstance(counts, dict) else ()
+    clips = [row.get("clips") for row in rows if isinstance(row, dict)]
+    return sum(count for count in clips if isinstance(count, int))
 
 
 _CANONICAL: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False}

@@ -7,6 +7,7 @@ files lie, not when or in what order they were found. Everything that is drawn i
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,7 @@ from uniwhisper.data.storage import Root, Store, is_inside, is_url
 FORMAT = "uniwhisper-manifest"
 VERSION = 1
 MANIFEST_NAME = "manifest.jsonl"
+_SHA256 = re.compile("[0-9a-f]{64}")
 _PREPARE_AGAIN = "write it again with `uniwhisper data prepare FOLDER -o OUT --overwrite`"
 
 
@@ -129,19 +131,18 @@ class Manifest:
                 got=getattr(error, "strerror", None) or str(error),
                 fix="run `uniwhisper data prepare FOLDER -o OUT` and name OUT",
             ) from None
-        header = _header(path, lines[0])
+        header = parse_header(path, lines[0])
         if lines[-1] != "":
             raise _bad_line(path, len(lines), "a complete line", "the file ends inside it")
         corpora = {name: parse_description(value, name=name) for name, value in header["corpora"].items()}
-        records = tuple(_record(path, number, line) for number, line in enumerate(lines[1:-1], start=2))
+        records = tuple(parse_record(path, number, line) for number, line in enumerate(lines[1:-1], start=2))
         for number, (one, other) in enumerate(pairwise(records), start=3):
             if one.id >= other.id:
                 raise _bad_line(path, number, f"an id after {one.id!r} in sorted order", repr(other.id))
         for number, record in enumerate(records, start=2):
             if record.corpus not in corpora:
                 raise _bad_line(path, number, f"one of the corpora {sorted(corpora)}", f"corpus {record.corpus!r}")
-        written = header["root"] if is_url(header["root"]) else path.parent / header["root"]
-        manifest = cls(records, corpora, root or written, tuple(header["skipped"]))
+        manifest = cls(records, corpora, root or root_of(path, header), tuple(header["skipped"]))
         if manifest.hash != header["hash"]:
             raise ManifestError(
                 f"{path} was changed after it was written",
@@ -159,7 +160,7 @@ class Manifest:
             ManifestError: as `read`, about the first line.
         """
         with Path(path).open(encoding="utf-8") as file:
-            header = _header(path, file.readline())
+            header = parse_header(path, file.readline())
         return {name: parse_description(value, name=name) for name, value in header["corpora"].items()}
 
     @cached_property
@@ -230,17 +231,13 @@ def duplicate_id(one: Record, other: Record) -> ManifestError:
     )
 
 
+def root_of(path: Path, header: Mapping[str, Any]) -> Root:
+    """What the archives of the manifest at `path` are relative to, as its `header` says."""
+    return header["root"] if is_url(header["root"]) else path.parent / header["root"]
+
+
 def parse_header(path: Path, line: str) -> dict[str, Any]:
     """The first line of the manifest at `path`, checked; errors as `Manifest.read`."""
-    return _header(path, line)
-
-
-def parse_record(path: Path, number: int, line: str) -> Record:
-    """Line `number` of the manifest at `path`, checked; errors as `Manifest.read`."""
-    return _record(path, number, line)
-
-
-def _header(path: Path, line: str) -> dict[str, Any]:
     header = _json_line(path, 1, line)
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         got = f"format {header.get('format')!r}, version {header.get('version')!r}"
@@ -251,7 +248,8 @@ def _header(path: Path, line: str) -> dict[str, Any]:
     return header
 
 
-def _record(path: Path, number: int, line: str) -> Record:
+def parse_record(path: Path, number: int, line: str) -> Record:
+    """Line `number` of the manifest at `path`, checked; errors as `Manifest.read`."""
     value = _json_line(path, number, line)
     if value.keys() - _OPTIONAL_TYPES.keys() != _FIELD_TYPES.keys():
         expected = f"the fields {sorted(_FIELD_TYPES)}, and maybe {sorted(_OPTIONAL_TYPES)}"
@@ -264,6 +262,8 @@ def _record(path: Path, number: int, line: str) -> Record:
     if record.samples < 1 or record.size < 1 or record.offset < 0 or not 0 <= start < math.inf:
         got = f"samples {record.samples}, size {record.size}, offset {record.offset}, start_seconds {start}"
         raise _bad_line(path, number, "samples >= 1, size >= 1, offset >= 0, start_seconds >= 0", got)
+    if not _SHA256.fullmatch(record.sha256):
+        raise _bad_line(path, number, "sha256 as 64 hexadecimal digits", repr(record.sha256))
     if not is_inside(record.archive):
         raise _bad_line(path, number, "an archive path inside the root", repr(record.archive))
     return record

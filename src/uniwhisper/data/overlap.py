@@ -131,7 +131,7 @@ def find_overlap(
         AudioError: a clip of `archives` cannot be decoded.
     """
     reader = reader or EncodedReader(manifest)
-    listed = [(path, clip) for path in archives for clip in index_archive(path)]
+    listed = [(path, clip) for path in archives for clip in index_archive(path, list_field="events")]
     total = len(listed) + len(manifest.records)
     clips: list[_Known] = []
     for clip in in_threads(_know, listed, workers):

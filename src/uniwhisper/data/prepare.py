@@ -21,9 +21,9 @@ from uniwhisper.data.corpora import CorpusDescription, parse_description, shippe
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record
 from uniwhisper.data.manifest_writer import ManifestWriter, Written
 from uniwhisper.data.parallel import Progress, in_threads
+from uniwhisper.data.sources import parquet_cells
 from uniwhisper.data.sources.clip import OnProblem, SourceClip
 from uniwhisper.data.sources.detect import FORMS, has_corpus, read_json, source_clips
-from uniwhisper.data.sources.parquet_cells import read as read_cell
 from uniwhisper.data.storage import Root, Store, is_url
 
 SECONDS_TOLERANCE = 0.1
@@ -117,6 +117,9 @@ def write_corpora(
         ManifestError, OutputError: as `prepare`.
     """
     store = Store(root)
+    # A file may have been replaced since this process looked at it last.
+    parquet_cells.forget()
+    _recording.cache_clear()
 
     def clips() -> Iterator[tuple[Corpus, SourceClip]]:
         for corpus in corpora:
@@ -267,7 +270,7 @@ def _measure(store: Store, place: str, clip: SourceClip, name: str) -> tuple[int
     """Bytes, hash and samples of a clip."""
     if clip.start_seconds is None:
         if clip.column is not None:
-            content = read_cell(store, place, clip.column, clip.offset)
+            content = parquet_cells.read(store, place, clip.column, clip.offset)
         else:
             content = store.read(place, clip.offset, clip.size)
         return len(content), hashlib.sha256(content).hexdigest(), len(read(content, name=name))

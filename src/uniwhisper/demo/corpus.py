@@ -19,9 +19,9 @@ DESCRIPTION = {
 }
 
 
-def variants(first: int, count: int, *, seed: int = 0) -> list[Sound]:
+def variants(first: int, count: int) -> list[Sound]:
     """`count` variants of every kind, from number `first`; other numbers give other sounds."""
-    return [synthesise(label, variant, seed=seed) for label in KINDS for variant in range(first, first + count)]
+    return [synthesise(label, variant) for label in KINDS for variant in range(first, first + count)]
 
 
 def write_corpus(sounds: list[Sound], folder: Path) -> None:

@@ -130,7 +130,9 @@ def _contents(part: Part) -> tuple[list[str], list[str | bytes]]:
     import pyarrow.parquet as pq
 
     rows = pq.ParquetFile(part.table).read_row_group(part.row_group, columns=["path", "bytes"])
-    return rows["path"].to_pylist(), rows["bytes"].to_pylist()
+    names = [f"<bytes {row}>" if name is None else name for row, name in enumerate(rows["path"].to_pylist())]
+    # A cell that holds nothing is an empty file: a failure of its own, not of the part.
+    return names, [content or b"" for content in rows["bytes"].to_pylist()]
 
 
 def _manifest(path: Path) -> list[str]:
@@ -152,7 +154,7 @@ def _parquet(path: Path) -> tuple[list[str], int]:
         if "bytes" in columns and "path" in columns:
             return [], file.num_row_groups
         return [str(path.parent / name) for name in file.read(columns=["path"])["path"].to_pylist()], 0
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
         raise _unreadable(path, "a Parquet file with a column `path`", error) from None
 
 

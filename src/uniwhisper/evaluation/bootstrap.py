@@ -153,9 +153,9 @@ def _over_seeds(scores_RS: np.ndarray, seed: int) -> np.ndarray:
     return (scores_RS * times_RS).sum(axis=1)
 
 
-def interval(draws: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
-    """Central interval of `draws` (float64, any length >= 1)."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """Central interval of `draws` (float64, any length >= 1), at `LEVEL`."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

@@ -6,6 +6,7 @@ tasks that need frame times; a `note` is written into the result for the reader 
 
 import io
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class EncoderCheck:
 
     findings: tuple[Finding, ...]
     measured: dict[str, float | int | None]
-    """Numbers by name, with their unit in it; None: not measured."""
+    """Finite numbers by name, with their unit in it; None: not measured, or not finite."""
 
     def failed(self, *levels: Level) -> list[Finding]:
         """Findings of these levels that did not pass."""
@@ -130,7 +131,8 @@ def check_encoder(
         if probe.stopped:
             break
     on_progress("done", len(steps), len(steps))
-    return EncoderCheck(tuple(probe.findings), probe.measured)
+    finite = {name: value if value is None or math.isfinite(value) else None for name, value in probe.measured.items()}
+    return EncoderCheck(tuple(probe.findings), finite)
 
 
 class _Probe:

@@ -101,6 +101,8 @@ def paired_draws(
     if not poolings:
         raise _unequal("poolings", first, second, first.result["poolings"], second.result["poolings"])
     for one, other in zip(first.result["tasks"], second.result["tasks"], strict=True):
+        if not (one["scores"] and other["scores"]):
+            continue  # of a kind that neither could be scored on: no clip of it is in the files
         weights_RQ = _clip_weights(first, one["name"])
         for pooling in [*poolings, FRAMES]:
             for measure in one["scores"].get(pooling, {}):

@@ -41,7 +41,7 @@ class Kept:
             if digest != _digest(arrays):
                 return None
             result = json.loads(str(arrays.pop("result")))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error):
             return None
         draws: dict[str, dict[str, np.ndarray]] = {}
         clips = {}

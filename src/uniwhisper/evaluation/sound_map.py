@@ -36,19 +36,18 @@ class TaskMap:
     """How the places were found, for the reader."""
 
 
-def task_map(encoder: ClipEncoder, found: TaskClips, *, most: int, sounds: bool, seed: int = 0) -> TaskMap:
+def task_map(encoder: ClipEncoder, found: TaskClips, *, most: int, sounds: bool) -> TaskMap:
     """Embed up to `most` clips, as many of each class as of another, and place them.
 
     Args:
         encoder: any that `evaluate` takes; its clip vectors are placed.
         sounds: with the start of each clip.
-        seed: of the choice of clips.
 
     Raises:
         EncoderError: fewer than three clips could be embedded.
         MissingExtraError: scikit-learn is not installed.
     """
-    chosen = [found.clips[index] for index in _evenly([clip.label for clip in found.clips], most, seed)]
+    chosen = [found.clips[index] for index in _evenly([clip.label for clip in found.clips], most)]
     sources = [clip.source.audio() for clip in chosen]
     table = encoder.embed(sources, on_error="skip")
     failed = {failure.index for failure in table.failures}
@@ -73,9 +72,9 @@ def task_map(encoder: ClipEncoder, found: TaskClips, *, most: int, sounds: bool,
     return TaskMap(clips, method)
 
 
-def _evenly(labels: list[str], most: int, seed: int) -> list[int]:
+def _evenly(labels: list[str], most: int) -> list[int]:
     """Places of at most `most` labels, drawn in turn from every label, in ascending order."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     waiting: dict[str, list[int]] = defaultdict(list)
     for index in generator.permutation(len(labels)).tolist():
         waiting[labels[index]].append(index)

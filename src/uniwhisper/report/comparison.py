@@ -106,7 +106,7 @@ def compare(results: Sequence[Result], *, allow_skips: bool = False) -> Comparis
     if not allow_skips:
         for result in results:
             _refuse_skips(result)
-        scored = ("numbers of scored clips", lambda result: [task.scored for task in result.tasks], "evaluate again")
+        scored = ("numbers of scored clips", lambda result: [task.scored for task in result.tasks], "add --allow-skips")
         checks.append(scored)
     for what, property_of, fix in checks:
         for other in results[1:]:

@@ -95,18 +95,10 @@ class Page:
         *,
         alt: str,
         caption: str = "",
-        dark: bytes | None = None,
         narrow: bytes | None = None,
-        narrow_dark: bytes | None = None,
     ) -> None:
-        """A figure; the other versions are shown in dark mode and on narrow screens, None shows `png` there too."""
-        dark_screen, narrow_screen = "(prefers-color-scheme: dark)", "(max-width: 640px)"
-        sources = [
-            (narrow_dark, f"{narrow_screen} and {dark_screen}"),
-            (narrow, narrow_screen),
-            (dark, dark_screen),
-        ]
-        inner = "".join(f'<source media="{media}" srcset="{_png(image)}">' for image, media in sources if image)
+        """A figure; `narrow` is shown on narrow screens, None shows `png` there too."""
+        inner = f'<source media="(max-width: 640px)" srcset="{_png(narrow)}">' if narrow else ""
         picture = f'<picture>{inner}<img src="{_png(png)}" alt="{escape(alt)}"></picture>'
         self._figure(picture, caption)
 

@@ -125,7 +125,7 @@ def _task(content: Mapping[str, Any]) -> TaskResult:
     )
     if task.used + len(task.skipped) != task.expected:
         raise ValueError(f"task {task.name}: {task.used} used and {len(task.skipped)} skipped of {task.expected} clips")
-    if not any(task.scores.values()):
+    if task.scored and not any(task.scores.values()):
         raise ValueError(f"task {task.name} has no score")
     return task
 

@@ -63,7 +63,7 @@ class TaskResult:
     """Id and reason of each clip that could not be used."""
     left_out: dict[str, int]
     scores: dict[str, dict[str, Score]]
-    """By pooling and measure."""
+    """By pooling and measure; empty where the encoder gives nothing that the task needs, as `notes` then says."""
     notes: tuple[str, ...]
 
 

@@ -74,16 +74,15 @@ def fit(shares_P: np.ndarray, gains_P: np.ndarray) -> Curve:
     return Curve(float(ceiling_R[best]), float(lost_R[best]), float(RATES[best]))
 
 
-def growth(gains: Mapping[float, Sequence[float]], *, seed: int = 0) -> Growth:
+def growth(gains: Mapping[float, Sequence[float]]) -> Growth:
     """Fit of the mean over seeds, and of seeds drawn with replacement.
 
     Args:
         gains: share -> gain over S of each training seed, the seeds in one order for all shares.
-        seed: of the draws.
     """
     shares_P = np.array(sorted(gains))
     gains_PS = np.array([gains[share] for share in sorted(gains)])
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     seeds = gains_PS.shape[1]
     draws = (gains_PS[:, generator.integers(seeds, size=seeds)].mean(axis=1) for _ in range(RESAMPLES))
     return Growth(fit(shares_P, gains_PS.mean(axis=1)), tuple(fit(shares_P, drawn_P) for drawn_P in draws))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
+from uniwhisper.core.units import WINDOW_SECONDS
 from uniwhisper.data.config import DataConfig
 from uniwhisper.model.config import Recompute
 
@@ -198,6 +199,12 @@ class Recipe:
     def __post_init__(self) -> None:
         require(self.steps >= 1, "steps", "an integer >= 1", self.steps)
         require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+        require(
+            self.loop.audio == "loader" or self.data.max_seconds < WINDOW_SECONDS,
+            "data.max_seconds",
+            f"below one window ({WINDOW_SECONDS}) where loop.audio is resident",
+            self.data.max_seconds,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

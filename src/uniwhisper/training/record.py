@@ -38,7 +38,7 @@ class LossAverage:
 class RunRecord:
     """Writes `metrics.jsonl` in a run folder and shows the same figures on a terminal.
 
-    On resuming, lines of steps at or after `start_step` are dropped first: they belong to work that was lost.
+    On resuming, lines of later steps than `start_step` (steps done by then) are dropped first: that work was lost.
     """
 
     def __init__(self, folder: Path, *, start_step: int, steps: int, console: Console) -> None:

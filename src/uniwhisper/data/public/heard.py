@@ -26,7 +26,7 @@ class Heard:
             AudioError: a clip cannot be decoded.
         """
         archives = [path for folder in folders for path in sorted(Path(folder).glob("*/*.tar"))]
-        clips = [(path, clip) for path in archives for clip in index_archive(path)]
+        clips = [(path, clip) for path in archives for clip in index_archive(path, list_field="events")]
         entries = []
         for done, (path, clip) in enumerate(clips, start=1):
             name = f"{path.parent.name}/{clip.key}"

@@ -152,7 +152,7 @@ def _bytes_of(cell: pa.Scalar) -> pa.Scalar | None:
 
 
 def _named(value: Any, feature: Any) -> Any:
-    """A ClassLabel's name instead of its number, also in lists; -1 stands for no label."""
+    """A ClassLabel's name instead of its number, also in lists; None and -1 stand for no label."""
     if isinstance(feature, list):
         feature = feature[0] if feature else None
     if isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
@@ -160,7 +160,7 @@ def _named(value: Any, feature: Any) -> Any:
     if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
         names = feature["names"]
         if isinstance(value, list):
-            return [names[number] for number in value]
+            return [names[number] for number in value if number is not None and number >= 0]
         return names[value] if value is not None and value >= 0 else None
     return value
 

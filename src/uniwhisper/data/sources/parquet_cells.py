@@ -20,7 +20,7 @@ def read(store: Store, name: str, column: str, row: int) -> bytes:
     """
     try:
         with _ONE_AT_A_TIME:
-            starts, _ = _groups(store.root, name)
+            starts = _groups(store.root, name)
             group = next(index for index in range(len(starts) - 1) if starts[index] <= row < starts[index + 1])
             cells = _column(store.root, name, column, group)
         content = cells[row - starts[group]].as_py()
@@ -35,14 +35,21 @@ def read(store: Store, name: str, column: str, row: int) -> bytes:
     return content
 
 
+def forget() -> None:
+    """Read from the files again: they may have been replaced."""
+    with _ONE_AT_A_TIME:
+        _groups.cache_clear()
+        _column.cache_clear()
+
+
 @lru_cache(maxsize=256)
-def _groups(root: Root, name: str) -> tuple[tuple[int, ...], int]:
+def _groups(root: Root, name: str) -> tuple[int, ...]:
     """First row of each row group, and one past the last."""
     with Store(root).open(name) as file, pq.ParquetFile(file) as table:
         starts = [0]
         for group in range(table.num_row_groups):
             starts.append(starts[-1] + table.metadata.row_group(group).num_rows)
-        return tuple(starts), starts[-1]
+        return tuple(starts)
 
 
 @lru_cache(maxsize=2)

@@ -41,7 +41,7 @@ _TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
-def clip(seed: int, index: int, *, soundfont: Path = SOUNDFONT) -> Clip:
+def clip(seed: int, index: int) -> Clip:
     """Clip `index` of `seed`: a pure function of the two, the soundfont, and fluidsynth's version.
 
     Raises:
@@ -51,7 +51,7 @@ def clip(seed: int, index: int, *, soundfont: Path = SOUNDFONT) -> Clip:
     kind = str(random.choice(list(_KINDS), p=list(_KINDS.values())))
     notes, programs, labels = {"note": _single_note, "melody": _melody, "band": _band}[kind](random)
     end = min(LONGEST_SECONDS, max(note.end_seconds for note in notes) + _RELEASE_SECONDS)
-    wave_S = _play(notes, programs, soundfont)[: round(end * SAMPLE_RATE_HZ)]
+    wave_S = _play(notes, programs)[: round(end * SAMPLE_RATE_HZ)]
     peak = float(np.abs(wave_S).max())
     level = 10 ** (random.uniform(-15, -1) / 20)
     wave_S = wave_S * np.float32(level / peak) if peak > 0 else wave_S
@@ -171,12 +171,12 @@ def _fit(number: int, low: int, high: int) -> int:
     return number
 
 
-def _play(notes: Sequence[Note], programs: Sequence[int], soundfont: Path) -> np.ndarray:
+def _play(notes: Sequence[Note], programs: Sequence[int]) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         score, sound = Path(folder) / "score.mid", Path(folder) / "sound.wav"
         score.write_bytes(midi_file(notes, programs))
         rate = ["-r", str(SAMPLE_RATE_HZ), "-O", "s16", "-T", "wav"]
-        run(["fluidsynth", "-ni", "-q", "-g", "0.5", *rate, "-F", str(sound), str(soundfont), str(score)])
+        run(["fluidsynth", "-ni", "-q", "-g", "0.5", *rate, "-F", str(sound), str(SOUNDFONT), str(score)])
         return read(sound)
 
 

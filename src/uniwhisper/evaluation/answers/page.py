@@ -14,6 +14,8 @@ MEASURES = {
     "f1_macro": "F1, mean of labels",
 }
 """Measure -> its name in a table."""
+_EXAMPLES = 3
+"""Answers of each task that the page shows."""
 LEGEND = (
     "Answers are decoded greedily and read by the task's own parser; one that cannot be read is wrong. "
     "Cut off: longer than the text tokens that are allowed, scored as far as it goes. Most common: "
@@ -61,7 +63,7 @@ def facts(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def markdown(result: dict[str, Any], answers: Sequence[dict[str, Any]] = (), *, examples: int = 3) -> str:
+def markdown(result: dict[str, Any], answers: Sequence[dict[str, Any]] = ()) -> str:
     """A page: the table, each task's question, and some answers."""
     lines = ["# What the model answers", "", *facts(result), "", LEGEND, "", *table(result)]
     lines += ["", "| task | asked | most common answer |", "|---|---|---|"]
@@ -74,10 +76,10 @@ def markdown(result: dict[str, Any], answers: Sequence[dict[str, Any]] = (), *, 
             each = ", ".join(f"{MEASURES[name]} {score:.3f}" for name, score in part["scores"].items())
             lines.append(f"| {task['task']} | {corpus} | {part['clips']:,} | {each} |")
     if answers:
-        lines += ["", f"The first {examples} clips of each task:", "", "| task | clip | expected | said |"]
+        lines += ["", f"The first {_EXAMPLES} clips of each task:", "", "| task | clip | expected | said |"]
         lines += ["|---|---|---|---|"]
     for task in result["tasks"]:
-        for one in [one for one in answers if one["task"] == task["task"]][:examples]:
+        for one in [one for one in answers if one["task"] == task["task"]][:_EXAMPLES]:
             said = _cell(one["said"]) + ("" if one["readable"] else " (unreadable)")
             said += " (cut off)" if one.get("cut") else ""
             lines.append(f"| {task['task']} | {_cell(one['clip'])} | {_cell(one['expected'])} | {said} |")

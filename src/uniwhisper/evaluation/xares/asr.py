@@ -150,7 +150,6 @@ def train_asr(
     tokenizer: "PreTrainedTokenizerBase",
     width: int,
     orders: Sequence[np.ndarray],
-    separator: str = SEPARATOR,
     batch_clips: int = BATCH_CLIPS,
     device: torch.device | str = "cpu",
 ) -> AsrAnswer:
@@ -164,13 +163,12 @@ def train_asr(
         tokenizer: of the language model; has an end token.
         width: of the frames.
         orders: for each epoch int64 indices of the training clips in their order.
-        separator: text between audio and transcript; X-ARES's is one token of Qwen's.
         batch_clips: clips per batch.
         device: where to train.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(INIT_SEED)
-        recogniser = Recogniser(width, causal_lm.to(device), tokenizer, separator).to(device)
+        recogniser = Recogniser(width, causal_lm.to(device), tokenizer, SEPARATOR).to(device)
     optimiser = torch.optim.Adam(recogniser.parameters(), lr=LEARNING_RATE)
     history: list[float] = []
     best, kept = 0, {}

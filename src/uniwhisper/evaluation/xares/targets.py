@@ -1,6 +1,6 @@
 """Labels to targets as X-ARES 0.1.3 makes them.
 
-Source: `tasks/desed_task.py`, `tasks/maestro_task.py`, `tasks/fsd50k_task.py`.
+Source: `tasks/desed_task.py`, `tasks/maestro_task.py`.
 """
 
 import math
@@ -47,18 +47,6 @@ class EventTargets(Sequence[np.ndarray]):
             return note_frames(notes, hop_seconds=self._hop_seconds)
         events = [{"label": each.name, "onset": each.start_seconds, "offset": each.end_seconds} for each in spans]
         return event_frames(events, self._classes, hop_seconds=self._hop_seconds)
-
-
-def many_hot(text: str, classes: Sequence[str], *, separator: str = ";") -> np.ndarray:
-    """Float32 (C,), 1 for every class that `text` names.
-
-    Raises:
-        UserError: a name that is no class.
-    """
-    target_C = np.zeros(len(classes), dtype=np.float32)
-    for name in text.split(separator):
-        target_C[_index(name, classes)] = 1
-    return target_C
 
 
 def frame_index(seconds: float, hop_seconds: float) -> int:
