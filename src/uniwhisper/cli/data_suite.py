@@ -31,6 +31,14 @@ def suite(
     only: Annotated[
         list[str] | None, typer.Option("--set", metavar="SET", help="Only this set; repeatable. [default: all]")
     ] = None,
+    audio: Annotated[
+        str,
+        typer.Option(
+            "--audio",
+            metavar="kept|opus",
+            help="The originals' own bytes; or coded, which comes nearer published figures.",
+        ),
+    ] = "kept",
     skip_bad: Annotated[
         bool,
         typer.Option(
@@ -42,8 +50,8 @@ def suite(
 ) -> None:
     """Make the sets that a suite judges on from their public originals.
 
-    The same clips, labels and folds as the published figures, but not the same bytes: those were judged on Opus
-    copies, these hold the originals' own audio, so figures differ in the last digits and do not stand in one table.
+    The clips, labels and folds of the published figures, but not the same bytes, so other figures: those were judged
+    on copies in Opus. docs/how-to/judge.md says by how much.
 
     Exit status 0: all sets made. 1: some, the others are named with the reason. 2: none.
     """
@@ -59,8 +67,13 @@ def suite(
         return
     if output is None:
         raise typer.BadParameter("name a folder for the sets", param_hint="-o")
+    if audio not in ("kept", "opus"):
+        raise typer.BadParameter(f"kept or opus, not {audio}", param_hint="--audio")
     with clip_progress(f"making {name}") as progress:
-        reports = make_sets(originals, sources, output, skip_bad=skip_bad, overwrite=overwrite, progress=progress)
+        reports = make_sets(
+            originals, sources, output,
+            opus=audio == "opus", skip_bad=skip_bad, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
     written = [report for report in reports if report.written]
     if as_json:
         print_json({"suite": name, "output": str(output), "sets": [_json(report) for report in reports]})

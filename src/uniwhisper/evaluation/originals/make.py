@@ -1,7 +1,8 @@
 """An unpacked original -> the folder of tars that a suite reads, with a note of where it came from.
 
 Audio goes in as it lies in the original, byte for byte: whoever makes a set from the same download has the same data,
-so their results stand in one table. Only recordings that the set holds a beginning of are cut, at their own rate.
+so their results stand in one table. Only recordings that the set holds a beginning of are cut, at their own rate. Or it
+is coded as the published figures' copies were, by another encoder: figures come near those, bytes do not.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from uniwhisper.core.errors import ManifestError, UserError
 from uniwhisper.core.files import atomic_output, check_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.parallel import Progress
+from uniwhisper.data.public.pieces import encode
 from uniwhisper.evaluation.originals.sets import LabelledClip, ListedClip, Original, hash_labels
 
 NOTE_NAME = "origin.json"
@@ -99,6 +101,7 @@ def make_sets(
     sources: Path,
     output: Path,
     *,
+    opus: bool = False,
     skip_bad: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -106,6 +109,7 @@ def make_sets(
     """Write `output`/<set>/ for each set whose original lies in `sources`/<set>/.
 
     Args:
+        opus: code every clip as Ogg Opus at about 24 kbit/s, instead of keeping its bytes.
         skip_bad: write a set without its missing and bad clips. Else it is not written, for its suite wants all.
         progress: told how many clips of all are done.
 
@@ -116,8 +120,11 @@ def make_sets(
         OutputError: a folder that would be written exists and `overwrite` is False, or cannot be written. Nothing is
             written then.
         ManifestError: `sources` is no folder.
+        MissingExtraError: `opus`, and PyAV is not installed.
     """
     sources, output = Path(sources), Path(output)
+    if opus:
+        encode(np.zeros(SAMPLE_RATE_HZ // 50, np.float32))  # a missing package is no fault of the first clip
     if not sources.is_dir():
         raise ManifestError(
             f"{sources} is no folder",
@@ -135,7 +142,9 @@ def make_sets(
             reports.append(Made(original, problems=[_absent(original, sources, "no such folder")]))
             continue
         step = None if progress is None else _from(progress, before, total)
-        reports.append(make_set(original, sources, output, skip_bad=skip_bad, overwrite=overwrite, progress=step))
+        reports.append(
+            make_set(original, sources, output, opus=opus, skip_bad=skip_bad, overwrite=overwrite, progress=step)
+        )
         before += len(original.clips())
     return reports
 
@@ -145,6 +154,7 @@ def make_set(
     sources: Path,
     output: Path,
     *,
+    opus: bool = False,
     skip_bad: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -168,10 +178,10 @@ def make_set(
     try:
         with atomic_output(output / original.name, overwrite=overwrite, folder_with=NOTE_NAME) as folder:
             folder.mkdir()
-            digest = _write_tars(folder, clips, files, report, progress)
+            digest = _write_tars(folder, clips, files, report, opus=opus, progress=progress)
             if not report.clips or (report.problems and not skip_bad):
                 raise _UnfinishedError
-            _write_note(folder / NOTE_NAME, report, digest)
+            _write_note(folder / NOTE_NAME, report, digest, opus=opus)
             report.hash = digest
     except _UnfinishedError:
         if not report.clips and clips:
@@ -183,7 +193,13 @@ def make_set(
 
 
 def _write_tars(
-    folder: Path, clips: Sequence[LabelledClip], files: Files, report: Made, progress: Progress | None
+    folder: Path,
+    clips: Sequence[LabelledClip],
+    files: Files,
+    report: Made,
+    *,
+    opus: bool,
+    progress: Progress | None,
 ) -> str:
     """Fill `folder` and `report`; the hash of what was written."""
     digest, longest_seconds = hashlib.sha256(), report.original.longest_seconds
@@ -191,7 +207,7 @@ def _write_tars(
         tars: dict[str, tarfile.TarFile] = {}
         for done, clip in enumerate(clips, start=1):
             try:
-                audio, suffix, cut = _audio(files.find(clip.listed.file), clip.listed, longest_seconds)
+                audio, suffix, cut = _audio(files.find(clip.listed.file), clip.listed, longest_seconds, opus=opus)
             except UserError as error:
                 report.problems.append(error.one_line)
             else:
@@ -211,7 +227,7 @@ def _write_tars(
     return digest.hexdigest()
 
 
-def _audio(path: Path, clip: ListedClip, longest_seconds: float | None) -> tuple[bytes, str, bool]:
+def _audio(path: Path, clip: ListedClip, longest_seconds: float | None, *, opus: bool) -> tuple[bytes, str, bool]:
     """Encoded audio of a clip, the ending of its name, and whether it is the beginning of a longer recording.
 
     Raises:
@@ -228,9 +244,12 @@ def _audio(path: Path, clip: ListedClip, longest_seconds: float | None) -> tuple
             got=f"{kept:.3f} s",
             fix="download and unpack the original again",
         )
-    if longest_seconds is None or seconds <= longest_seconds:
+    is_cut = longest_seconds is not None and seconds > longest_seconds
+    if opus:
+        return encode(wave_S[: round(kept * SAMPLE_RATE_HZ)]), ".ogg", is_cut
+    if not is_cut:
         return path.read_bytes(), path.suffix.lower(), False
-    return _beginning(path, longest_seconds), ".wav", True
+    return _beginning(path, kept), ".wav", True
 
 
 def _beginning(path: Path, seconds: float) -> bytes:
@@ -247,13 +266,14 @@ def _beginning(path: Path, seconds: float) -> bytes:
     return buffer.getvalue()
 
 
-def _write_note(path: Path, report: Made, digest: str) -> None:
+def _write_note(path: Path, report: Made, digest: str, *, opus: bool) -> None:
     original = report.original
     note = {
         "set": original.name,
         "original": original.title,
         "url": original.url,
         "licence": original.licence,
+        "audio": "Ogg Opus" if opus else "as in the original",
         "clips": report.clips,
         "cut": report.cut,
         "left_out": report.problems,
