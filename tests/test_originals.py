@@ -1,14 +1,11 @@
-"""Public originals -> the folders that the suite `mini` reads: made-up originals of the documented layouts.
-
-Nothing of the real sets is here; what they hold is compared with the shared audio where that lies beside the checkout.
-"""
+"""Public originals -> the folders that the suite `mini` reads, on made-up originals of the documented layouts."""
 
 import hashlib
 import io
 import json
 import shutil
 import wave
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,132 +13,12 @@ import pytest
 import soundfile
 
 from command import uniwhisper
+from toy_originals import BY_NAME, RATE_HZ, archived, part, small, tone, write_original
 from uniwhisper.core.errors import OutputError
-from uniwhisper.data.archive import index_archive, read_member
 from uniwhisper.evaluation.clips import find_clips
 from uniwhisper.evaluation.originals.make import make_sets
-from uniwhisper.evaluation.originals.sets import MINI, Original, hash_labels
+from uniwhisper.evaluation.originals.sets import MINI, Original
 from uniwhisper.evaluation.suites import load_suite
-
-BY_NAME = {original.name: original for original in MINI}
-RATE_HZ = 8_000
-IN_THE_ORIGINAL = {
-    "esc50": "ESC-50-master/audio",
-    "fsdd": "free-spoken-digit-dataset/recordings",
-    "ravdess": "Actor_{actor}",
-    "fsd_instrument10": "FSDKaggle2018.audio_train",
-    "philharmonia": "all-samples/{instrument}",
-    "speech_commands_v2_testset": "",
-    "speechocean762_test": "speechocean762/WAVE/SPEAKER{speaker}",
-}
-"""Where the publishers' own descriptions put the files."""
-
-
-def tone(seconds: float, number: int, rate_hz: int = RATE_HZ) -> np.ndarray:
-    """Int16, another pitch for every number."""
-    time_S = np.arange(round(seconds * rate_hz)) / rate_hz
-    return (8000 * np.sin(2 * np.pi * (200 + number) * time_S)).astype(np.int16)
-
-
-def part(original: Original, clips: list, labels_hash: str | None = None) -> Original:
-    """The set with these clips only."""
-
-    class Part(Original):
-        __slots__ = ()
-
-        def clips(self):
-            return clips
-
-    values = {entry.name: getattr(original, entry.name) for entry in fields(Original)}
-    return Part(**values | {"labels_hash": labels_hash or hash_labels(original.labels(clips, Path))})
-
-
-def small(name: str, count: int = 4) -> Original:
-    """The set with its first, its last and some clips between."""
-    listed = BY_NAME[name].clips()
-    return part(BY_NAME[name], [listed[place] for place in np.linspace(0, len(listed) - 1, count).astype(int)])
-
-
-def write_original(original: Original, sources: Path) -> list[Path]:
-    paths = []
-    for number, clip in enumerate(original.clips()):
-        stem = Path(clip.file).stem
-        folder = IN_THE_ORIGINAL[original.name].format(
-            actor=stem[-2:], instrument=stem.split("_")[0], speaker=stem[1:5]
-        )
-        path = sources / original.name / folder / clip.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seconds = clip.seconds + (1.5 if clip.seconds == original.longest_seconds else 0)
-        kind = "MP3" if path.suffix == ".mp3" else "WAV"
-        rate_hz = 44_100 if kind == "MP3" else RATE_HZ
-        soundfile.write(path, tone(seconds, number, rate_hz), rate_hz, format=kind)
-        paths.append(path)
-    return paths
-
-
-def archived(folder: Path) -> dict[str, tuple[str, str, dict, bytes]]:
-    """Key -> archive, name of the audio, fields, audio."""
-    return {
-        clip.key: (path.name, clip.audio_member, clip.fields, read_member(path, clip.offset, clip.size))
-        for path in folder.glob("*.tar")
-        for clip in index_archive(path)
-    }
-
-
-# What the sets of the published figures hold, written down from them.
-KNOWN = [
-    ("esc50", "1-100032-A-0", "wds-audio-fold-1-000000.tar",
-     {"label": "dog", "target": 0, "fold": 1, "seconds": 5.0}),
-    ("fsdd", "8_george_26", "wds-audio-speaker-george-000000.tar",
-     {"label": "8", "speaker": "george", "seconds": 0.446}),
-    ("speech_commands_v2_testset", "on_e1469561_nohash_2_wav_1d9633", "wds-audio-fold-0-000000.tar",
-     {"label": "on", "speaker": "e1469561", "fold": 0, "seconds": 1.0}),
-    ("speech_commands_v2_testset", "_silence__4776_wav_c60a66", "wds-audio-fold-0-000000.tar",
-     {"label": "_silence_", "speaker": None, "fold": 0, "seconds": 1.0}),
-    ("speech_commands_v2_testset", "_unknown__visual_8769c34c_nohash_0_wav_wav_771a43", "wds-audio-fold-2-000000.tar",
-     {"label": "_unknown_", "speaker": "8769c34c", "fold": 2, "seconds": 1.0}),
-    ("ravdess", "rav_03-01-08-02-01-02-01", "ravdess_fold_0_0000000.tar",
-     {"label": "surprised", "intensity": "02", "actor": 1, "fold": 0, "seconds": 3.57}),
-    ("fsd_instrument10", "Acoustic_guitar_10da16fb_wav_695c3a", "wds-audio-fold-0-000000.tar",
-     {"label": "Acoustic_guitar", "fold": 0, "seconds": 3.34}),
-    ("philharmonia", "english-horn_A3_05_pianissimo_normal_072f88", "wds-audio-fold-2-000000.tar",
-     {"label": "cor anglais", "pitch": "A3", "length": "05", "dynamic": "pianissimo", "articulation": "normal",
-      "fold": 2, "seconds": 1.358}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "key", "archive", "expected"), KNOWN)
-def test_a_clip_has_the_key_labels_and_fold_of_the_published_figures(name, key, archive, expected):
-    original = BY_NAME[name]
-    (clip,) = [clip for clip in original.labels(original.clips(), Path) if clip.key == key]
-    assert {**clip.fields, "seconds": clip.listed.seconds} == expected
-    assert original.archive.format(fold=clip.listed.fold) == archive
-
-
-@pytest.mark.parametrize("original", MINI, ids=lambda original: original.name)
-def test_every_set_of_the_suite_is_listed_whole(original):
-    tasks = [task for task in load_suite("mini").tasks if task.folder == original.name and not task.synthetic]
-    clips = original.clips()
-    assert len(clips) == max(task.expected_clips for task in tasks)
-    assert len({clip.file for clip in clips}) == len(clips)
-    if original.name != "speechocean762_test":  # its texts are in the original alone
-        assert hash_labels(original.labels(clips, Path)) == original.labels_hash
-
-
-def test_the_sets_are_those_of_the_suite():
-    assert {task.folder for task in load_suite("mini").tasks} == set(BY_NAME)
-
-
-@pytest.mark.shared_audio
-@pytest.mark.parametrize("name", [name for name in BY_NAME if name != "speechocean762_test"])
-def test_keys_labels_and_folds_are_those_of_the_shared_audio(shared_set, name):
-    original = BY_NAME[name]
-    shared = {key: entry[::2] for key, entry in archived(shared_set("evaluation", name)).items()}
-    made = {
-        clip.key: (original.archive.format(fold=clip.listed.fold), {**clip.fields, "seconds": clip.listed.seconds})
-        for clip in original.labels(original.clips(), Path)
-    }
-    assert made == shared
 
 
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name != "speechocean762_test"])
@@ -399,21 +276,6 @@ def test_no_original_at_all_is_an_error(tmp_path):
 def test_wrong_words_are_refused(tmp_path, words, said):
     done = uniwhisper("data", "suite", *words, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
-
-
-def test_the_lists_name_every_origin(tmp_path):
-    listed = uniwhisper("data", "suite", "mini", cwd=tmp_path)
-    tasks = uniwhisper("evaluate", "--list", cwd=tmp_path)
-    rows = json.loads(uniwhisper("evaluate", "--list", "--json", cwd=tmp_path).stdout)
-    (mini,) = [suite for suite in rows if suite["name"] == "mini"]
-    assert "uniwhisper data suite mini SOURCES -o DIR" in tasks.stdout
-    of_mini = tasks.stdout.partition("\nmini: ")[2].partition("\npaper-20: ")[0].splitlines()
-    for original in MINI:
-        assert original.url in listed.stdout and original.licence in listed.stdout
-        of_set = [task for task in mini["tasks"] if task["folder"] == original.name]
-        assert of_set and all(task["download"] == original.url for task in of_set)
-        lines = [line for line in of_mini if f"DIR/{original.name} " in line]
-        assert lines and all(original.url in line for line in lines)
 
 
 def test_lengths_are_heard_not_read_from_headers(tmp_path):

@@ -8,7 +8,6 @@ is coded as the published figures' copies were, by another encoder: figures come
 import hashlib
 import io
 import json
-import os
 import tarfile
 import wave
 from collections.abc import Sequence
@@ -24,13 +23,13 @@ from uniwhisper.core.files import atomic_output, check_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.parallel import Progress
 from uniwhisper.data.public.pieces import encode
+from uniwhisper.evaluation.originals.files import Files
 from uniwhisper.evaluation.originals.sets import LabelledClip, ListedClip, Original, hash_labels
 
 NOTE_NAME = "origin.json"
 """In a set's folder; a folder without it was not made here and is never replaced."""
 _TOLERANCE_SECONDS = 0.02
 """Lengths are listed to a millisecond, and MP3 decoders differ in a few samples."""
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 @dataclass(slots=True)
@@ -53,47 +52,6 @@ class Made:
 
 class _UnfinishedError(Exception):
     """Nothing is to stay of the set that is being written."""
-
-
-class Files:
-    """The files below a folder, found by the end of their path, in any case of letters."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._paths: dict[str, list[Path]] = {}
-        for folder, _, names in os.walk(root):
-            for name in names:
-                self._paths.setdefault(name.casefold(), []).append(Path(folder) / name)
-
-    def find(self, end: str) -> Path:
-        """The file whose path ends in `end`; of several with the same bytes the one that lies highest.
-
-        Raises:
-            ManifestError: there is none, or there are several that differ.
-        """
-        tail = "/" + end.casefold()
-        name = end.casefold().rpartition("/")[2]
-        found = [path for path in self._paths.get(name, []) if path.as_posix().casefold().endswith(tail)]
-        found.sort(key=lambda path: (len(path.parts), path))
-        if not found:
-            raise ManifestError(
-                f"{end} is missing",
-                expected=f"it anywhere below {self.root}",
-                got="no such file",
-                fix="download and unpack the original again, all of it",
-            )
-        if len(found) > 1 and len({hashlib.sha256(path.read_bytes()).digest() for path in found}) > 1:
-            raise ManifestError(
-                f"{end} is there more than once",
-                expected="one file, or copies of it",
-                got=f"{len(found)} that differ: {', '.join(str(path.relative_to(self.root)) for path in found[:3])}",
-                fix="keep one copy of the original there",
-            )
-        return found[0]
-
-    def archives(self) -> list[str]:
-        """Names of files that look packed."""
-        return sorted(path.name for name, paths in self._paths.items() if name.endswith(_ARCHIVES) for path in paths)
 
 
 def make_sets(
