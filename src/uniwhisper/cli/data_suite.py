@@ -36,7 +36,7 @@ def suite(
         typer.Option(
             "--audio",
             metavar="kept|opus",
-            help="The originals' own bytes; or coded, which comes nearer published figures.",
+            help="The originals' own bytes; or coded in Opus, as for the published figures.",
         ),
     ] = "kept",
     skip_bad: Annotated[

@@ -2,7 +2,7 @@
 
 Audio goes in as it lies in the original, byte for byte: whoever makes a set from the same download has the same data,
 so their results stand in one table. Only recordings that the set holds a beginning of are cut, at their own rate. Or it
-is coded as the published figures' copies were, by another encoder: figures come near those, bytes do not.
+is coded in Opus, as the copies of the published figures were, but not to the same bytes.
 """
 
 import hashlib
