@@ -11,6 +11,7 @@ from uniwhisper.cli.data_import import import_corpus
 from uniwhisper.cli.data_measure import measure
 from uniwhisper.cli.data_overlap import overlap
 from uniwhisper.cli.data_plan import plan
+from uniwhisper.cli.data_suite import suite
 from uniwhisper.cli.data_synthesise import synthesise
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ app.command()(overlap)
 app.command()(measure)
 app.command(name="import")(import_corpus)
 app.command()(synthesise)
+app.command()(suite)
 
 
 @app.command()

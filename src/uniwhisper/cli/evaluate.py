@@ -216,6 +216,7 @@ def _print(result: dict[str, Any], path: Path) -> None:
 def _list(data: Path | None, *, as_json: bool) -> None:
     from uniwhisper.cli.output import print_json
     from uniwhisper.evaluation.clips import present
+    from uniwhisper.evaluation.originals.sets import originals_of
     from uniwhisper.evaluation.suites import load_suite, shipped_suites
 
     suites = [load_suite(name) for name in shipped_suites()]
@@ -224,17 +225,23 @@ def _list(data: Path | None, *, as_json: bool) -> None:
         return
     for suite in suites:
         print(f"{suite.name}: {suite.description}")
+        origins = {original.name: original for original in originals_of(suite.name)}
+        if origins:
+            print(f"  its sets are made of public originals: uniwhisper data suite {suite.name} SOURCES -o DIR")
         for task in suite.tasks:
             size = f"{task.expected_clips:,} clips" if task.expected_clips else "size by its rule"
             folds = f"{len(task.folds.scored)} scored of {len(task.folds.names)} folds"
             where = present(task, data) if data else f"wants DIR/{task.folder}"
-            source = f"  from {task.download}" if task.download else ""
+            address = task.download or (origins[task.folder].url if task.folder in origins else None)
+            source = f"  from {address}" if address else ""
             print(f"  {task.name:<33} {task.domain:<12} {task.kind:<10} {size:<17} {folds:<22} {where}{source}")
 
 
 def _suite_json(suite: "Suite", data: Path | None) -> dict[str, Any]:
     from uniwhisper.evaluation.clips import present
+    from uniwhisper.evaluation.originals.sets import originals_of
 
+    origins = {original.name: original for original in originals_of(suite.name)}
     tasks = [
         {
             "name": task.name,
@@ -242,7 +249,9 @@ def _suite_json(suite: "Suite", data: Path | None) -> dict[str, Any]:
             "domain": task.domain,
             "kind": task.kind,
             "folder": task.folder,
-            "download": task.download,
+            "download": task.download or (origins[task.folder].url if task.folder in origins else None),
+            "licence": origins[task.folder].licence if task.folder in origins else None,
+            "made_by": f"uniwhisper data suite {suite.name} SOURCES -o DIR" if task.folder in origins else None,
             "clips": task.expected_clips,
             "classes": task.expected_classes,
             "folds": list(task.folds.names),
