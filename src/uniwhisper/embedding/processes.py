@@ -24,7 +24,7 @@ import torch
 from uniwhisper.audio.load import AudioSource
 from uniwhisper.core.cores import usable_cores
 
-FEWEST_INPUTS = 2048
+FEWEST_INPUTS = 1024
 """Fewer are done by threads before processes are under way."""
 FEWEST_CORES = 4
 MOST_PROCESSES = 16

@@ -132,9 +132,7 @@ PIECES = Pieces(_begin, _between, _end, _end_and_norm)
 @lru_cache
 def compiled_pieces() -> Pieces:
     """The pieces, compiled when first called for any number of rows; the same ones for every block of every encoder."""
-    # Norms of rows wider than 1,024 would be read twice otherwise: this lets the compiler try to keep them.
-    options: dict[str, str | int | bool] = {"triton.multi_kernel": 1}
-    return Pieces(*(torch.compile(piece, dynamic=True, options=options) for piece in PIECES))
+    return Pieces(*(torch.compile(piece, dynamic=True) for piece in PIECES))
 
 
 def joined(
