@@ -15,6 +15,7 @@ import torch
 from conftest import tone
 from uniwhisper.core.errors import AudioError
 from uniwhisper.embedding import processes
+from uniwhisper.embedding.chunks import whole_clips
 from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.processes import FEWEST_INPUTS, Processes, decoding_processes
 
@@ -43,7 +44,7 @@ def files(tmp_path_factory) -> list[Path]:
 
 def windows(sources: list, *, count: int, whole_only: bool = False) -> tuple[list, list]:
     with Inputs(sources, skip=True, processes=count) as inputs:
-        got = inputs.windows(sort=True, whole_only=whole_only, ahead_seconds=100.0)
+        got = inputs.windows(sort=not whole_only, whole_only=whole_only, ahead_seconds=100.0)  # as vectors, as frames
         found = [(window.planned.index, window.planned.name, window.samples) for window in got]
         return found, inputs.failures
 
@@ -75,6 +76,12 @@ def test_processes_decode_and_not_the_caller(files, monkeypatch):
     with Inputs(files[:3], skip=False, processes=2) as inputs:
         monkeypatch.setattr("uniwhisper.embedding.decode.read_windows", None)
         assert len(list(inputs.windows(sort=True, whole_only=False, ahead_seconds=100.0))) == 4
+
+
+def test_a_clip_that_turns_out_longer_than_a_chunk_is_not_sent(files):
+    """It would have to be sent whole, whatever its length; a header may say less than there is."""
+    found = whole_clips([(path, path.name) for path in files[:4]])
+    assert [each and len(each) for each in found] == [1, 1, 2, None]
 
 
 @pytest.mark.parametrize("when", ["before they are asked", "while they decode"])
