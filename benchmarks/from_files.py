@@ -3,7 +3,7 @@
     PYTHONPATH=src python3 benchmarks/from_files.py [size [hours]]
 
 FLAC and Opus, clips of 5 s and recordings of 1 to 30 s. Each set three times: decoded only, by the embedder's own
-threads or processes; as `uniwhisper embed` does it; and, from that run, the time the device spent on log-mel and
+threads; as `uniwhisper embed` does it; and, from that run, the time the device spent on log-mel and
 encoder. On a GPU that is the time between two events of the stream, in bfloat16 and compiled; without one, cores are
 shared by all stages, so only the ratio of decoding to encoding says something.
 """
@@ -23,6 +23,7 @@ from measure import Report
 from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.embedding.batches import default_batch_seconds
+from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.embedder import Embedder
 from uniwhisper.model.weights import random_encoder
 
@@ -79,10 +80,10 @@ class Stopwatch:
         return event
 
 
-def decode_seconds(embedder: Embedder, sources: list[Path], ahead_seconds: float) -> float:
+def decode_seconds(sources: list[Path], ahead_seconds: float) -> float:
     """Wall seconds to decode everything as `embed` does, with nobody waiting for the windows."""
     start = time.perf_counter()
-    with embedder.inputs(sources, skip=False) as inputs:
+    with Inputs(sources, skip=False) as inputs:
         for _ in inputs.windows(sort=True, whole_only=False, ahead_seconds=ahead_seconds):
             pass
     return time.perf_counter() - start
@@ -112,7 +113,7 @@ def main() -> None:
                 seconds *= len(sources) / len(paths)
                 embedder.embed(paths)  # compiles, and fills the caches of memory
                 watch.seconds()
-                decoding = decode_seconds(embedder, sources, ahead)
+                decoding = decode_seconds(sources, ahead)
                 start = time.perf_counter()
                 embedder.embed(sources)
                 whole = time.perf_counter() - start

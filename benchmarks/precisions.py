@@ -14,8 +14,8 @@ class Int8:
         self._embedder = Embedder.from_pretrained(device="cpu", precision="int8")
         self.identity, self.width = self._embedder.identity, self._embedder.width
         self.embed, self.frames = self._embedder.embed, self._embedder.frames
-        # In batches: without these the judge asks for one clip at a time.
-        self.inputs, self.frame_blocks = self._embedder.inputs, self._embedder.frame_blocks
+        # In batches: without this the judge asks for one clip at a time.
+        self.frame_blocks = self._embedder.frame_blocks
 
 
 class Bf16:
@@ -25,5 +25,5 @@ class Bf16:
         self._embedder = Embedder.from_pretrained(precision="bf16")
         self.identity, self.width = self._embedder.identity, self._embedder.width
         self.embed, self.frames = self._embedder.embed, self._embedder.frames
-        # In batches: without these the judge asks for one clip at a time.
-        self.inputs, self.frame_blocks = self._embedder.inputs, self._embedder.frame_blocks
+        # In batches: without this the judge asks for one clip at a time.
+        self.frame_blocks = self._embedder.frame_blocks

@@ -20,7 +20,7 @@ import torch
 from conftest import tone
 from uniwhisper import Embedder
 from uniwhisper.core.errors import AudioError
-from uniwhisper.embedding import chunks, decode
+from uniwhisper.embedding import decode
 from uniwhisper.embedding.decode import Inputs, Planned, Window
 from uniwhisper.embedding.launched import Launched
 from uniwhisper.embedding.parquet import write_vectors
@@ -201,8 +201,8 @@ def test_what_is_alive_at_once_does_not_grow_with_the_number_of_clips(counting, 
             look()
         return real_describe(source, **keywords)
 
-    real_describe = chunks.describe
-    monkeypatch.setattr(chunks, "describe", describe)
+    real_describe = decode.describe
+    monkeypatch.setattr(decode, "describe", describe)
     monkeypatch.setattr(counting, "at_work", at_work)
     rows = 0
     # 1 s of audio at once is ten clips, in batches of four: a clip counts as a quarter of a second at least.

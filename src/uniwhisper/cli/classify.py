@@ -44,12 +44,13 @@ def classify(
     if output is not None:
         check_apart(output, files)
 
+    from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.device import device_text
     from uniwhisper.finetuning.classifier import Classifier
 
     loaded = Classifier.load(classifier, device=device)
     note(f"device: {device_text(loaded.embedder.device)}")
-    with loaded.embedder.inputs(files, skip=True) as inputs, audio_progress("classifying") as progress:
+    with Inputs(files, skip=True) as inputs, audio_progress("classifying") as progress:
         done = loaded.classify_inputs(inputs, progress=progress)
         failures = list(inputs.failures)
     if failures:

@@ -83,13 +83,14 @@ def embed(
         paths = _find(sources)
         check_apart(output, paths)
 
+        from uniwhisper.embedding.decode import Inputs
         from uniwhisper.embedding.device import device_text
         from uniwhisper.embedding.embedder import Embedder
 
         embedder = Embedder.from_pretrained(model, **settings)
         note(f"device: {device_text(embedder.device)}")
         start = perf_counter()
-        with embedder.inputs(paths, skip=True) as inputs, audio_progress("embedding") as progress:
+        with Inputs(paths, skip=True) as inputs, audio_progress("embedding") as progress:
             write = _write_frames if frames else _write_vectors
             written = write(temporary, embedder, inputs, progress)
             failures = inputs.failures

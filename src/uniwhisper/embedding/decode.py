@@ -1,4 +1,4 @@
-"""Sources to windows, decoded ahead of the encoder in a few threads, or in processes where these cannot keep up.
+"""Sources to windows, decoded ahead of the encoder in a few threads.
 
 Notable: what is kept of each input is its source, as given, and its length, 8 bytes. Everything else (tasks, plans,
 audio) exists for a bounded number of inputs at a time, so millions of short clips cost what their number says.
@@ -6,21 +6,24 @@ audio) exists for a bounded number of inputs at a time, so millions of short cli
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from uniwhisper.audio.load import AudioSource, read_windows
+from uniwhisper.audio.load import AudioSource, describe, read_windows
 from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.errors import AudioError, UserError
-from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.embedding.chunks import CHUNK_SECONDS, Chunk, Named, headers, next_chunk, whole_clips
-from uniwhisper.embedding.processes import Processes, Task
+from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SECONDS
 from uniwhisper.embedding.table import Failure
+
+# A source is decoded two windows at a time: the second tells whether there is more, and a clip of one window costs
+# one task.
+CHUNK_WINDOWS = 2
+CHUNK_SECONDS = CHUNK_WINDOWS * WINDOW_SECONDS
 
 # So many inputs are sorted by length together: neighbours of them differ by a thousandth of the range, and their
 # vectors, which wait until all of them are there, take 21 MB at a width of 1,280.
@@ -31,9 +34,6 @@ MOST_THREADS = 32
 
 # Handing a task to a thread costs as much as a header.
 HEADERS_PER_TASK = 64
-
-# A process is given neighbours together, and there are two such tasks for each, so that none waits for the next.
-SECONDS_PER_TASK = 64.0
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,9 @@ class Inputs:
 
     With `skip`, an input that fails is written to `failures`; without, its error is raised: the first in the order of
     the input among the errors a header shows, before anything is decoded; later errors in the order of decoding.
-    So many `processes` decode what is no longer than a chunk; 0: threads decode everything.
     """
 
-    def __init__(self, sources: Sequence[AudioSource], *, skip: bool, processes: int = 0) -> None:
+    def __init__(self, sources: Sequence[AudioSource], *, skip: bool) -> None:
         self._sources = list(sources)
         for index, source in enumerate(self._sources):
             _name(index, source)  # raises for a type that is no audio, before anything is opened
@@ -77,8 +76,6 @@ class Inputs:
         self.failures: list[Failure] = []
         self._seconds_N = np.full(len(self._sources), np.nan)  # NaN: not known, or failed
         self._stopped = False
-        # Before there are threads: it forks.
-        self._processes = Processes(processes) if processes else None
         self._threads = min(MOST_THREADS, usable_cores())
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="uniwhisper-decode")
         try:
@@ -101,8 +98,6 @@ class Inputs:
         """Forget what has not been decoded, without waiting for it."""
         self._stopped = True
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._processes is not None:
-            self._processes.close()
 
     @property
     def seconds(self) -> float:
@@ -130,21 +125,26 @@ class Inputs:
         """The lengths of all inputs, from their headers."""
         # Where there are few, each is a task: a format that does not state its length is decoded to find it.
         count = max(1, min(HEADERS_PER_TASK, len(self) // (4 * self._threads)))
-        waiting: deque[tuple[int, Future[list[float | UserError]] | Task]] = deque()
+        waiting: deque[tuple[int, Future[list[float | UserError]]]] = deque()
         for first in range(0, len(self), count):
-            named = [(self._sources[index], self.name(index)) for index in range(len(self))[first : first + count]]
-            look = partial(self._headers, named)
-            sent = self._processes.submit(headers, named, instead=look) if self._processes is not None else None
-            waiting.append((first, sent or self._pool.submit(look)))
+            waiting.append((first, self._pool.submit(self._headers, first, count)))
             if len(waiting) > 2 * self._threads:
                 self._note(*waiting.popleft())
         while waiting:
             self._note(*waiting.popleft())
 
-    def _headers(self, named: list[Named]) -> list[float | UserError]:
-        return [] if self._stopped else headers(named)
+    def _headers(self, first: int, count: int) -> list[float | UserError]:
+        found: list[float | UserError] = []
+        for index in range(first, min(first + count, len(self))):
+            if self._stopped:
+                break
+            try:
+                found.append(describe(self._sources[index], name=self.name(index)).seconds)
+            except UserError as error:
+                found.append(error)
+        return found
 
-    def _note(self, first: int, task: "Future[list[float | UserError]] | Task") -> None:
+    def _note(self, first: int, task: "Future[list[float | UserError]]") -> None:
         for index, found in enumerate(task.result(), first):
             if isinstance(found, UserError):
                 self.fail(index, found)
@@ -161,12 +161,10 @@ class Inputs:
                 given out.
             ahead_seconds: how much audio may lie decoded and waiting.
         """
-        waiting: deque[tuple[Planned, Future[Chunk] | _Clip]] = deque()
+        waiting: deque[tuple[Planned, Future[_Chunk]]] = deque()
         ahead = 0.0
-        if self._processes is not None:
-            ahead_seconds = max(ahead_seconds, 2 * SECONDS_PER_TASK * self._processes.count)
-        for planned, task in self._tasks(self._plan(sort), whole_only):
-            waiting.append((planned, task))
+        for planned in self._plan(sort):
+            waiting.append((planned, self._pool.submit(self._open, planned, whole_only)))
             ahead += min(planned.seconds, CHUNK_SECONDS)
             while ahead > ahead_seconds:
                 head, chunk = waiting.popleft()
@@ -185,66 +183,39 @@ class Inputs:
                 index = first + place
                 yield Planned(index, self.name(index), self._sources[index], float(seconds_W[place]))
 
-    def _tasks(self, plan: Iterator[Planned], whole_only: bool) -> "Iterator[tuple[Planned, Future[Chunk] | _Clip]]":
-        """Each input and the task that decodes its first chunk."""
-        for together in self._together(plan):
-            opens = [partial(self._open, planned, whole_only) for planned in together]
-            task = None
-            if self._processes is not None and together[0].seconds <= CHUNK_SECONDS:
-                named = [(planned.source, planned.name) for planned in together]
-                task = self._processes.submit(whole_clips, named, instead=lambda named=named: [None] * len(named))
-            for place, (planned, open_here) in enumerate(zip(together, opens, strict=True)):
-                yield planned, self._pool.submit(open_here) if task is None else _Clip(task, place, open_here)
-
-    def _together(self, plan: Iterator[Planned]) -> Iterator[list[Planned]]:
-        """Neighbours for one task of a process; alone whatever is longer than a chunk, or where there are none."""
-        together: list[Planned] = []
-        for planned in plan:
-            alone = self._processes is None or planned.seconds > CHUNK_SECONDS
-            if together and (alone or sum(each.seconds for each in [*together, planned]) > SECONDS_PER_TASK):
-                yield together
-                together = []
-            if alone:
-                yield [planned]
-            else:
-                together.append(planned)
-        if together:
-            yield together
-
-    def _open(self, planned: Planned, whole_only: bool) -> Chunk:
-        chunk = next_chunk(read_windows(planned.source, name=planned.name))
+    def _open(self, planned: Planned, whole_only: bool) -> "_Chunk":
+        chunk = _next_chunk(read_windows(planned.source, name=planned.name))
         if not whole_only or chunk.last:
             return chunk
         for _ in chunk.rest:
             if self._stopped:
                 break
-        return next_chunk(read_windows(planned.source, name=planned.name))
+        return _next_chunk(read_windows(planned.source, name=planned.name))
 
-    def _windows_of(self, planned: Planned, future: "Future[Chunk] | _Clip | None") -> Iterator[Window]:
+    def _windows_of(self, planned: Planned, future: "Future[_Chunk] | None") -> Iterator[Window]:
         while future is not None:
             try:
                 chunk = future.result()
             except UserError as error:
                 self.fail(planned.index, error)
                 return
-            future = None if chunk.last else self._pool.submit(next_chunk, chunk.rest)
+            future = None if chunk.last else self._pool.submit(_next_chunk, chunk.rest)
             for samples in chunk.windows:
                 yield Window(planned, samples)
 
 
-@dataclass(frozen=True)
-class _Clip:
-    """One clip of a process's task."""
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    windows: list[np.ndarray]
+    rest: Iterator[np.ndarray]
 
-    task: Task
-    place: int
-    open_here: Callable[[], Chunk]
+    @property
+    def last(self) -> bool:
+        return len(self.windows) < CHUNK_WINDOWS
 
-    def result(self) -> Chunk:
-        found = self.task.result()[self.place]
-        if isinstance(found, UserError):
-            raise found
-        return self.open_here() if found is None else Chunk(found, iter(()))
+
+def _next_chunk(windows: Iterator[np.ndarray]) -> _Chunk:
+    return _Chunk(list(islice(windows, CHUNK_WINDOWS)), windows)
 
 
 def _name(index: int, source: object) -> str:

@@ -24,7 +24,6 @@ from uniwhisper.embedding.clips import Encoded, clip_blocks, not_finite
 from uniwhisper.embedding.decode import Inputs, Window
 from uniwhisper.embedding.device import Precision, arithmetic, is_out_of_memory
 from uniwhisper.embedding.launched import Launched, launch
-from uniwhisper.embedding.processes import decoding_processes
 from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock, FrameVectors
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.encoder import WhisperEncoder
@@ -164,17 +163,8 @@ class Embedder:
             AudioError: an input is bad and `on_error` is `raise`, or it is of no accepted type.
             UserError: the device's memory does not suffice for one clip.
         """
-        with self.inputs(_listed(sources), skip=_skip(on_error)) as inputs:
+        with _inputs(sources, on_error) as inputs:
             return self.table(inputs, batch_seconds=batch_seconds, progress=progress)
-
-    def inputs(self, sources: Sequence[AudioSource], *, skip: bool) -> Inputs:
-        """Open `sources` for `table`, `clip_blocks` or `frame_blocks`, decoded in whatever way keeps this device busy.
-
-        Args:
-            sources: as in `embed`.
-            skip: leave bad inputs out and name them in `failures` instead of raising.
-        """
-        return Inputs(sources, skip=skip, processes=decoding_processes(sources, self.device))
 
     def table(
         self, inputs: Inputs, *, batch_seconds: float | None = None, progress: Progress | None = None
@@ -344,7 +334,7 @@ def _metered(encoded: Encoded, inputs: Inputs, progress: Progress | None) -> Enc
             progress(done, max(total, done))
 
 
-def _listed(sources: Sequence[AudioSource]) -> Sequence[AudioSource]:
+def _inputs(sources: Sequence[AudioSource], on_error: str) -> Inputs:
     if isinstance(sources, str | bytes | Path):
         raise AudioError(
             "embed takes a list of inputs",
@@ -352,10 +342,6 @@ def _listed(sources: Sequence[AudioSource]) -> Sequence[AudioSource]:
             got=f"one {type(sources).__name__}",
             fix="put it into a list",
         )
-    return sources
-
-
-def _skip(on_error: str) -> bool:
     if on_error not in ("raise", "skip"):
         raise UserError("on_error is not usable", expected="'raise' or 'skip'", got=repr(on_error), fix="choose one")
-    return on_error == "skip"
+    return Inputs(sources, skip=on_error == "skip")

@@ -71,7 +71,7 @@ def frame_stream(
     if hasattr(encoder, "frame_blocks"):
         # Neighbours in a batch should be of like length; the size of an encoded clip tells enough.
         order = sorted(range(len(sources)), key=lambda index: (_size(sources[index]), index))
-        with encoder.inputs([sources[index] for index in order], skip=True) as inputs:
+        with Inputs([sources[index] for index in order], skip=True) as inputs:
             failures: list[Failure] = []
             yield _streamed(encoder, inputs, order, failures), failures
         return

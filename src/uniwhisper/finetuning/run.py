@@ -9,6 +9,7 @@ import numpy as np
 
 from uniwhisper.audio.load import read
 from uniwhisper.core.errors import ManifestError
+from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.embedder import Embedder, Progress
 from uniwhisper.embedding.table import EmbeddingTable, Failure
 from uniwhisper.finetuning.classifier import Classifier
@@ -53,7 +54,7 @@ def finetune(
         WeightsError: the model cannot be loaded.
     """
     embedder = Embedder.from_pretrained(model, device=device)
-    with embedder.inputs(files.paths, skip=True) as inputs:
+    with Inputs(files.paths, skip=True) as inputs:
         table = embedder.table(inputs, progress=progress("embedding"))
         failures = list(inputs.failures)
     failed = {failure.index for failure in failures}
