@@ -11,7 +11,7 @@ import pytest
 
 from uniwhisper import Embedder
 from uniwhisper.core.errors import AudioError, OutputError, UserError
-from uniwhisper.embedding.parts import embed_part, plan_parts
+from uniwhisper.embedding.parts import check_folder, embed_part, plan_parts
 
 
 @pytest.fixture
@@ -63,6 +63,58 @@ def test_a_folder_of_another_run_is_refused(embedder, tone_files, tmp_path, chan
         embedder.identity["layer"] = "1"
     with pytest.raises(OutputError, match="belongs to another run"):
         embed_part(embedder, part, tmp_path)
+
+
+def later(path: Path) -> None:
+    """As if it had been written a second later: clocks of file systems can be coarse."""
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 10**9))
+
+
+def vectors_of(folder: Path) -> np.ndarray:
+    tables = [pq.read_table(path)["vector"] for path in sorted(folder.glob("*.parquet"))]
+    return np.stack([vector for table in tables for vector in table.to_numpy()])
+
+
+def test_audio_replaced_under_its_name_is_embedded_anew(embedder, tone_files, tmp_path):
+    first, other = (path.read_bytes() for path in tone_files[:2])
+    clip, out = tmp_path / "clip.wav", tmp_path / "out"
+    clip.write_bytes(first)
+    (part,) = plan_parts([str(clip)])
+    assert not embed_part(embedder, part, out).made_anew
+    clip.write_bytes(other)
+    later(clip)
+    assert embed_part(embedder, part, out).made_anew
+    np.testing.assert_allclose(vectors_of(out), embedder.embed([other]).vectors, rtol=1e-5, atol=1e-6)
+
+
+def test_a_table_of_audio_replaced_under_its_name_is_embedded_anew(embedder, tone_files, tmp_path):
+    table, out = tmp_path / "audio.parquet", tmp_path / "out"
+    for path in tone_files[:2]:
+        pq.write_table(pa.table({"path": ["a.wav"], "bytes": [path.read_bytes()]}), table)
+        later(table)
+        (part,) = plan_parts([str(table)])
+        embed_part(embedder, part, out)
+    np.testing.assert_allclose(vectors_of(out), embedder.embed([tone_files[1]]).vectors, rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_that_was_missing_is_embedded_once_it_is_there(embedder, tone_files, tmp_path):
+    (tmp_path / "list.jsonl").write_text('{"path": "late.wav"}\n')
+    (part,) = plan_parts([str(tmp_path / "list.jsonl")])
+    assert embed_part(embedder, part, tmp_path / "out").rows == 0
+    (tmp_path / "late.wav").write_bytes(tone_files[0].read_bytes())
+    again = embed_part(embedder, part, tmp_path / "out")
+    assert again.rows == 1 and not again.failures
+
+
+def test_parts_of_a_longer_list_are_refused(embedder, tone_files, tmp_path):
+    """Their rows would be read along with those of the shorter one."""
+    parts = plan_parts([str(path) for path in tone_files[:4]], clips_per_part=2)
+    for part in parts:
+        embed_part(embedder, part, tmp_path / "out")
+    check_folder(parts, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"1 more: part-000001\.parquet"):
+        check_folder(parts[:1], tmp_path / "out")
+    check_folder(parts, tmp_path / "new")
 
 
 def test_a_part_that_cannot_be_finished_leaves_no_file(embedder, tone_files, tmp_path, monkeypatch):

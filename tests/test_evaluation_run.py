@@ -1,6 +1,7 @@
 """Suites, clips, the vector cache and the whole judgement, on small archives made here."""
 
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from command import uniwhisper
 from conftest import SAMPLE_RATE_HZ, tone
+from uniwhisper.core import provenance
 from uniwhisper.core.errors import OutputError, UserError, WeightsError
 from uniwhisper.data.config import HOLDOUT_FOLDS, DataConfig
 from uniwhisper.embedding.table import EmbeddingTable, Failure
@@ -25,7 +28,7 @@ from uniwhisper.evaluation.adapters.log_mel import LogMelStatistics
 from uniwhisper.evaluation.cache import StoredClip, VectorCache
 from uniwhisper.evaluation.clips import find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, open_encoder
-from uniwhisper.evaluation.kept import Kept
+from uniwhisper.evaluation.kept import Kept, task_key
 from uniwhisper.evaluation.results import result_path, write_result
 from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.suites import SuiteError, load_suite, shipped_suites
@@ -442,6 +445,28 @@ def test_a_killed_judgement_goes_on_and_gives_the_same_numbers(data, tmp_path, w
     (calls, scores), (whole_calls, whole_scores) = json.loads(resumed.stdout), json.loads(whole.stdout)
     assert scores == whole_scores
     assert (calls, whole_calls) == ({"tasks": 0, "clips": 20}[where], 36)
+
+
+@pytest.mark.parametrize("change", ["torch", "scikit-learn", "jiwer", "processor"])
+def test_a_kept_task_is_made_again_with_another_package_or_processor(data, write_suite, tmp_path, monkeypatch, change):
+    """Their sums differ in the last digits, which a probe can turn into another answer."""
+    suite, kept = write_suite(), tmp_path / "kept"
+    for _ in range(2):
+        judge(data, suite, kept=kept)
+        assert len(list(kept.iterdir())) == 1
+    if change == "processor":
+        monkeypatch.setattr("platform.machine", lambda: "another")
+    else:
+        real = importlib.metadata.version
+        monkeypatch.setattr(provenance, "version", lambda name: "0.0.1" if name == change else real(name))
+    judge(data, suite, kept=kept)
+    assert len(list(kept.iterdir())) == 2
+
+
+def test_a_gpu_is_another_processor_than_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A GPU")
+    keys = {task_key({"seed": 0}, device) for device in ("cpu", "cuda", "cuda:1", torch.device("cuda", 0))}
+    assert len(keys) == 2  # which of several alike does not matter
 
 
 KILLED = """

@@ -12,7 +12,7 @@ from command import uniwhisper
 from conftest import SAMPLE_RATE_HZ, tone
 from uniwhisper.core.errors import ManifestError, WeightsError
 from uniwhisper.finetuning.classifier import Classifier
-from uniwhisper.finetuning.full import FullConfig
+from uniwhisper.finetuning.full import FullConfig, unchanged
 from uniwhisper.finetuning.head import fit_head
 from uniwhisper.finetuning.labels import LabelledFiles, held_out, read_labels
 from uniwhisper.finetuning.run import finetune
@@ -132,6 +132,26 @@ def test_training_the_encoder_lowers_its_loss_and_leaves_the_original(sounds, ti
     assert done.classifier.record["made"]["accuracy_frozen"] == frozen.scores.accuracy
     again = finetune(files, model=tiny_model, full=config, device="cpu")
     assert again.classifier.embedder.identity == done.classifier.embedder.identity
+
+
+def test_an_encoder_that_stayed_as_it_was_is_said_plainly(tiny_model, tmp_path):
+    """Two files a class: one is held out, and nothing is left to choose an epoch on."""
+    for name, place in (("low", 0), ("low", 1), ("high", 2), ("high", 3)):
+        (tmp_path / "few" / name).mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "few" / name / f"{place}.wav", tone(0.2, 200 + 300 * place), SAMPLE_RATE_HZ)
+    words = ["finetune", tmp_path / "few", "-o", tmp_path / "out", "--model", tiny_model, "--full", "--epochs", "1"]
+    done = uniwhisper(*words, "--device", "cpu", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)["made"]
+    assert made["full"]["kept_epoch"] == 0 and "untrained" in made["warning"]
+    assert f"warning: {made['warning']}\n" in done.stderr
+    assert made["warning"] in (tmp_path / "out" / "README.md").read_text()
+    assert made["method"] == "linear head on frozen features"
+
+
+def test_a_trained_encoder_and_one_no_epoch_of_which_was_better_are_told_apart():
+    assert unchanged({"kept_epoch": 2, "chosen_on": 5}) is None
+    assert "5 clips" in unchanged({"kept_epoch": 0, "chosen_on": 5})
 
 
 @pytest.fixture(scope="module")

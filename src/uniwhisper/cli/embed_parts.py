@@ -13,7 +13,7 @@ def embed_in_parts(
     from uniwhisper.cli.output import note, print_facts, print_json
     from uniwhisper.core.errors import OutputError
     from uniwhisper.core.files import check_output
-    from uniwhisper.embedding.parts import plan_parts
+    from uniwhisper.embedding.parts import check_folder, plan_parts
     from uniwhisper.embedding.ray_engine import embed_on_ray
     from uniwhisper.model.device import choose_device
 
@@ -23,6 +23,7 @@ def embed_in_parts(
         )
     parts = plan_parts(sources)
     check_output(folder / "part", overwrite=True)
+    check_folder(parts, folder)
     gpus = 1 if choose_device(settings["device"]).type == "cuda" else 0
     rows, failures = 0, []
     for done, result in enumerate(
@@ -30,7 +31,8 @@ def embed_in_parts(
     ):
         rows += result.rows
         failures += result.failures
-        note(f"part {result.number}: {result.rows:,} rows ({done} of {len(parts)} parts)")
+        anew = ", made anew: its inputs changed" if result.made_anew else ""
+        note(f"part {result.number}: {result.rows:,} rows ({done} of {len(parts)} parts){anew}")
     for name, reason in failures:
         note(f"failed: {name}: {reason}")
     if as_json:

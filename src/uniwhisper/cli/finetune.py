@@ -72,6 +72,8 @@ def finetune(
         (temporary / "confusion.csv").write_text(done.scores.to_csv(), encoding="utf-8")
         (temporary / "confusion.png").write_bytes(confusion_picture(done.scores))
         (temporary / "README.md").write_text(page(done.scores, done.classifier.record["made"]), encoding="utf-8")
+    if "warning" in done.classifier.record["made"]:
+        note(f"warning: {done.classifier.record['made']['warning']}")
     if as_json:
         print_json({"output": str(output), "classes": done.classifier.classes, **done.classifier.record})
     else:

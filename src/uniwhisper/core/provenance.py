@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,10 @@ def git_commit() -> str | None:
     return f"{commit}-dirty" if changes else commit
 
 
-def package_versions() -> dict[str, str | None]:
+def package_versions(names: Iterable[str] = REPORTED_PACKAGES) -> dict[str, str | None]:
     """Installed version of each package that can change a number; None if it is not installed."""
     found: dict[str, str | None] = {}
-    for name in REPORTED_PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

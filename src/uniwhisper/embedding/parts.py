@@ -2,10 +2,12 @@
 
 Notable: a part is decided by the inputs alone, its file is named by its number and appears in one rename. So whoever
 writes it, however often (a worker that was killed, a second one that took over, the same command tomorrow), its rows
-are there once. What is done is skipped; nothing else is remembered.
+are there once. What is done is skipped. Beside its rows a part remembers size and time of change of what it was read
+from: where these differ it is made anew, as `make` would; a folder of another list is refused.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +42,10 @@ class Part:
         """Where its rows are, or will be."""
         return folder / f"part-{self.number:06d}.parquet"
 
+    def stamp(self) -> str:
+        """Hash of size and time of change of every file it is read from; what is not there counts as that."""
+        return hash_json([_size_and_change(path) for path in ([self.table] if self.table else self.paths)])
+
 
 @dataclass(frozen=True)
 class PartResult:
@@ -49,6 +55,8 @@ class PartResult:
     rows: int
     failures: tuple[tuple[str, str], ...]
     """(name, reason) of the inputs without a row."""
+    made_anew: bool = False
+    """It had been there, but its inputs changed since."""
 
 
 def plan_parts(sources: Sequence[str], *, clips_per_part: int = CLIPS_PER_PART) -> list[Part]:
@@ -79,26 +87,46 @@ def plan_parts(sources: Sequence[str], *, clips_per_part: int = CLIPS_PER_PART) 
 
 
 def embed_part(embedder: Embedder, part: Part, folder: Path) -> PartResult:
-    """Embed a part and write its file; a file that is there already is kept if it is this part's.
+    """Embed a part and write its file. A file of this part that is there already is kept, unless an input has changed
+    since it was made.
 
     Raises:
         OutputError: the file belongs to other inputs or another model, or cannot be written.
     """
     if (done := done_part(part, folder, embedder.identity)) is not None:
         return done
+    # Before anything is read: what changes meanwhile is seen next time.
+    stamp, made_anew = part.stamp(), part.file_in(folder).exists()
     names, audio = _contents(part)
     table = embedder.embed(audio, on_error="skip")
     failures = [(names[failure.index], failure.reason) for failure in table.failures]
     failed = {failure.index for failure in table.failures}
     table.names[:] = [name for index, name in enumerate(names) if index not in failed]
-    metadata = {**metadata_of(embedder), "part": part.identity, "failures": json.dumps(failures)}
+    metadata = {**metadata_of(embedder), "part": part.identity, "stamp": stamp, "failures": json.dumps(failures)}
     with atomic_output(part.file_in(folder), overwrite=True) as temporary:
         write_vectors(temporary, [table], embedder.width, metadata)
-    return PartResult(part.number, len(table), tuple(failures))
+    return PartResult(part.number, len(table), tuple(failures), made_anew)
+
+
+def check_folder(parts: Sequence[Part], folder: Path) -> None:
+    """See that no file in `folder` is of a part beyond `parts`: its rows would be read along with theirs.
+
+    Raises:
+        OutputError: there is one.
+    """
+    ours = {part.file_in(folder).name for part in parts}
+    others = sorted(path.name for path in folder.glob("part-*.parquet") if path.name not in ours)
+    if others:
+        raise OutputError(
+            f"{folder} belongs to another run",
+            expected=f"files of the {len(parts)} parts that the inputs make",
+            got=f"{len(others)} more: {', '.join(others[:3])}",
+            fix="choose another -o, or remove the folder; name all inputs of the earlier run",
+        )
 
 
 def done_part(part: Part, folder: Path, identity: dict[str, str]) -> PartResult | None:
-    """The result of a part that was written before; None if it is still to do.
+    """The result of a part that was written before; None if it is to do, or its inputs changed since.
 
     Raises:
         OutputError: its file belongs to other inputs, or to a model of another `identity`.
@@ -119,8 +147,18 @@ def done_part(part: Part, folder: Path, identity: dict[str, str]) -> PartResult 
             got=f"another {', '.join(different)}",
             fix="choose another -o, or remove the folder",
         )
+    if found.get(METADATA_PREFIX + "stamp") != part.stamp():
+        return None
     failures = json.loads(found[METADATA_PREFIX + "failures"])
     return PartResult(part.number, stored.num_rows, tuple((name, reason) for name, reason in failures))
+
+
+def _size_and_change(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 (there may be millions)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _contents(part: Part) -> tuple[list[str], list[str | bytes]]:

@@ -54,7 +54,7 @@ def embed_on_ray(
     )
     for row in results.iter_rows():
         failures = tuple((name, reason) for name, reason in json.loads(row["failures"]))
-        yield PartResult(int(row["number"]), int(row["rows"]), failures)
+        yield PartResult(int(row["number"]), int(row["rows"]), failures, bool(row["made_anew"]))
 
 
 class _PartEmbedder:
@@ -67,4 +67,4 @@ class _PartEmbedder:
         described = json.loads(row["part"])
         part = Part(**{**described, "paths": tuple(described["paths"])})
         result = embed_part(self.embedder, part, self.folder)
-        return {"number": result.number, "rows": result.rows, "failures": json.dumps(result.failures)}
+        return {**asdict(result), "failures": json.dumps(result.failures)}

@@ -1,17 +1,25 @@
 """Scores of finished tasks, kept so that an interrupted judgement goes on where it stopped with the same numbers."""
 
 import json
+import platform
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from uniwhisper.core.files import atomic_output
-from uniwhisper.core.identity import hash_bytes
+from uniwhisper.core.identity import hash_bytes, hash_json, layer_identity
+from uniwhisper.core.provenance import REPORTED_PACKAGES, package_versions
+
+if TYPE_CHECKING:
+    import torch
+
+# Beside those every result names: what scores need, and no vector.
+SCORING_PACKAGES = (*REPORTED_PACKAGES, "scipy", "tokenizers", "jiwer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +34,35 @@ class ScoredTask:
     """Per pooling and measure the resampled scores, float64."""
 
 
+def task_key(decides: Mapping[str, Any], device: "torch.device | str") -> str:
+    """Key of a task's scores: all that decides them.
+
+    Args:
+        decides: JSON; what the judgement knows, as encoder, data, protocol and seed.
+        device: where scores are computed. Sums on another processor, or by another version of a package, come out a
+            little different, and a probe can turn that into another answer: such a task is made again.
+    """
+    return hash_json(
+        {
+            **decides,
+            "code": layer_identity("evaluation"),
+            "processor": _processor(str(device)),
+            "packages": package_versions(SCORING_PACKAGES),
+        }
+    )
+
+
+def _processor(device: str) -> str:
+    """Its kind, never which of several alike."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return f"{device} {platform.machine()}"
+
+
 class Kept:
-    """A folder with one file per finished task. The key must name all that decides the scores."""
+    """A folder with one file per finished task, by its `task_key`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from uniwhisper.core.identity import hash_json, layer_identity
 from uniwhisper.core.provenance import provenance
 from uniwhisper.evaluation.averages import averages
 from uniwhisper.evaluation.cache import VectorCache
@@ -18,7 +17,7 @@ from uniwhisper.evaluation.check import EncoderCheck
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
 from uniwhisper.evaluation.events import score_events, spans_of
-from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
+from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or, task_key
 from uniwhisper.evaluation.pooling import gives_frames, measured_hop_seconds
 from uniwhisper.evaluation.protocol import protocol_of
 from uniwhisper.evaluation.retrieval.captions import captions_of
@@ -100,7 +99,7 @@ def evaluate(
         embed_seconds += perf_counter() - before
         frames.append(pooled.frames)
         seconds.append(pooled.seconds)
-        key = _key(suite, texts, task_clips, pooled, vectors.identity, seed)
+        key = _key(suite, texts, task_clips, pooled, vectors.identity, seed, device)
         scored.append(kept_or(kept, key, partial(_scored, judged.encoder, texts, task_clips, pooled, seed, device)))
     result = {
         "format": "uniwhisper-result",
@@ -130,20 +129,25 @@ def evaluate(
 
 
 def _key(
-    suite: Suite, texts: TextSide, found: TaskClips, pooled: ClipVectors, identity: dict[str, str], seed: int
+    suite: Suite,
+    texts: TextSide,
+    found: TaskClips,
+    pooled: ClipVectors,
+    identity: dict[str, str],
+    seed: int,
+    device: torch.device | str,
 ) -> str:
-    """All that decides a task's scores."""
-    return hash_json(
+    return task_key(
         {
             "protocol": protocol_of(replace(suite, tasks=(found.task,)), texts),
-            "code": layer_identity("evaluation"),
             "task": repr(found.task),
             "data": found.hash,
             "used": pooled.indices.tolist(),
             "skipped": [[skip.id, skip.reason] for skip in pooled.skipped],
             "encoder": identity,
             "seed": seed,
-        }
+        },
+        device,
     )
 
 

@@ -100,8 +100,19 @@ def train_encoder(
     encoder.load_state_dict(best[0])
     linear.load_state_dict(best[1])
     weight, bias = (parameter.detach().cpu().numpy() for parameter in (linear.weight, linear.bias))
-    kept = int(np.argmin(history))
-    return encoder.eval(), Head(weight, bias), asdict(config) | {"inner_losses": history, "kept_epoch": kept}
+    told = {"inner_losses": history, "kept_epoch": int(np.argmin(history)), "chosen_on": len(choosing)}
+    return encoder.eval(), Head(weight, bias), asdict(config) | told
+
+
+def unchanged(told: dict[str, Any]) -> str | None:
+    """In a sentence why what `train_encoder` gave back is what went in; None if it is not. `told`: its record."""
+    if told["kept_epoch"]:
+        return None
+    if not told["chosen_on"]:
+        reason = "every class has one clip to train on, which leaves none to choose the best epoch on: add recordings"
+    else:
+        reason = f"no epoch was better than the start on the {told['chosen_on']} clips that choose: add recordings"
+    return f"the encoder is kept as it came, untrained, since {reason}"
 
 
 def _rate(done: float, warmup: float) -> float:

@@ -13,7 +13,7 @@ from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.embedder import Embedder, Progress
 from uniwhisper.embedding.table import EmbeddingTable, Failure
 from uniwhisper.finetuning.classifier import Classifier
-from uniwhisper.finetuning.full import FullConfig, train_encoder
+from uniwhisper.finetuning.full import FullConfig, train_encoder, unchanged
 from uniwhisper.finetuning.head import fit_head
 from uniwhisper.finetuning.labels import LabelledFiles, held_out
 from uniwhisper.finetuning.scores import Scores, score
@@ -82,6 +82,8 @@ def finetune(
             embedder.encoder, head, training, classes_N[~out_N], full, progress=progress("training")
         )
         made |= {"method": "encoder and linear head", "full": told, "accuracy_frozen": frozen.accuracy}
+        if (warning := unchanged(told)) is not None:
+            made |= {"method": "linear head on frozen features", "warning": warning}
         embedder = Embedder.from_encoder(encoder, identity=encoder_identity(encoder), source=embedder.source)
         table = _again(embedder, files, [rows[place] for place in np.flatnonzero(out_N)], progress("judging"))
         vectors_ND = table.vectors

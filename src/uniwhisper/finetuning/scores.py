@@ -112,6 +112,7 @@ def page(scores: Scores, made: dict[str, Any]) -> str:
         f"{len(scores.classes)} classes; {made['method']}, from `{made['from']}`; trained on {made['trained_on']} "
         "clips.",
         "",
+        *([f"**Warning:** {made['warning']}.", ""] if "warning" in made else []),
         f"On the {made['held_out']} clips that were held out: **{scores.accuracy:.1%}** right. Always answering the "
         f"most common class would give {scores.most_common:.1%}.",
         "",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from uniwhisper.core.identity import hash_json, layer_identity
 from uniwhisper.evaluation.averages import averages
 from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.check import EncoderCheck
@@ -17,7 +16,7 @@ from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.examine.every_layer import every_layer
 from uniwhisper.evaluation.examine.subject import differences, head, subject
-from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
+from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or, task_key
 from uniwhisper.evaluation.pooling import FRAME_POOLINGS
 from uniwhisper.evaluation.runner import Progress, check_folds, of_clips, task_result
 from uniwhisper.evaluation.scoring import score_task
@@ -72,17 +71,17 @@ def examine_layers(
     for task_clips in found:
         name = task_clips.task.name
         pooled = vectors.of(task_clips, on_progress=lambda done, total, name=name: on_progress(name, done, total))
-        key = hash_json(
+        key = task_key(
             {
                 "layers": vectors.identity,
-                "code": layer_identity("evaluation"),
                 "task": repr(task_clips.task),
                 "data": task_clips.hash,
                 "used": pooled.indices.tolist(),
                 "skipped": [[skip.id, skip.reason] for skip in pooled.skipped],
                 "measures": list(measures),
                 "seed": seed,
-            }
+            },
+            device,
         )
         make = partial(_scored, task_clips, pooled, layers.split(pooled.vectors[POOLING]), measures, seed, device)
         scored.append(kept_or(kept, key, make))

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from uniwhisper.audio.load import read
-from uniwhisper.core.identity import hash_json, layer_identity
 from uniwhisper.evaluation.averages import averages
 from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.check import EncoderCheck
@@ -25,7 +24,7 @@ from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.examine.alter import DEFAULT, Altered, Condition, affects
 from uniwhisper.evaluation.examine.altered_scores import CLEAN, cosine_between_clips, cosines, score_altered
 from uniwhisper.evaluation.examine.subject import differences, head, subject
-from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or
+from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or, task_key
 from uniwhisper.evaluation.runner import Progress, check_folds, of_clips, task_result
 from uniwhisper.evaluation.suites import Suite, SuiteError
 from uniwhisper.evaluation.trained_on import checked_against, require_unheard, trained_on
@@ -86,10 +85,9 @@ def examine_robustness(
         clean, asked, altered, skipped = _embedded(task_clips, vectors, conditions, most_clips, on_progress)
         check_folds(task_clips, clean)
         _check_asked(task_clips, clean, asked, skipped)
-        key = hash_json(
+        key = task_key(
             {
                 "robustness": vectors.identity,
-                "code": layer_identity("evaluation"),
                 "task": repr(task_clips.task),
                 "data": task_clips.hash,
                 "used": clean.indices.tolist(),
@@ -98,7 +96,8 @@ def examine_robustness(
                 "conditions": [condition.name for condition in conditions],
                 "measures": list(measures),
                 "seed": seed,
-            }
+            },
+            device,
         )
         make = partial(_scored, task_clips, clean, asked, altered, skipped, conditions, measures, seed, device)
         scored.append(kept_or(kept, key, make))

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from uniwhisper.core.identity import hash_json, layer_identity
 from uniwhisper.core.provenance import provenance
 from uniwhisper.evaluation.clips import find_clips
-from uniwhisper.evaluation.kept import Kept, ScoredTask
+from uniwhisper.evaluation.kept import Kept, ScoredTask, task_key
 from uniwhisper.evaluation.suites import Suite, SuiteError, Task
 from uniwhisper.evaluation.xares import kinds
 from uniwhisper.evaluation.xares.average import weighted_average
@@ -108,7 +107,7 @@ def _task_result(
     kept: Kept | None,
     device: torch.device | str,
 ) -> dict[str, Any]:
-    key = _key(judged, stored, protocol, model, seeds) if kept else ""
+    key = _key(judged, stored, protocol, model, seeds, device) if kept else ""
     done = kept.load(key) if kept else None
     # A clip that failed before may have lacked a decoder that is there now.
     if done is not None and stored.still_fails(done.result["clips"]["skipped"]):
@@ -125,18 +124,18 @@ def _key(
     protocol: dict[str, Any],
     model: dict[str, Any],
     seeds: Sequence[int],
+    device: torch.device | str,
 ) -> str:
-    """All that decides a task's scores."""
-    return hash_json(
+    return task_key(
         {
             "protocol": protocol,
-            "code": layer_identity("evaluation"),
             "task": repr(stored.task),
             "data": stored.found.hash,
             "order": [clip.id for clips in stored.splits.values() for clip in clips],
             "encoder": [model["identity"], judged.timed.hop_seconds if judged.timed else None],
             "seeds": list(seeds),
-        }
+        },
+        device,
     )
 
 
