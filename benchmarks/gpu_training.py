@@ -3,7 +3,8 @@
     PYTHONPATH=src python3 benchmarks/gpu_training.py [size …]
 
 The step is the product's: packed audio and text, no gradient for the frozen weights, losses where answers are; compiled
-and computed again by what `uniwhisper train` calls too, once for each value of `loop.compiled` and `loop.recompute`.
+and computed again by what `uniwhisper train` calls too, once for each value of `loop.compiled` and `loop.recompute`,
+compiled with `loop.precision=float8` as well. The share of the peak is of a bfloat16 product's in every row.
 Beside it in the same run the plain way: clips padded to 30 s through transformers' encoder and language model.
 """
 
@@ -29,6 +30,8 @@ STACK = 4
 BATCHES = [("mixture", 240.0), ("mixture", 480.0), ("mixture", 960.0), ("mixture", 1920.0), ("30 s", 960.0)]
 KEPT: dict[Recompute | None, str] = {None: "all kept", "mlp": "mlp computed again", "layers": "layers computed again"}
 """What `loop.recompute` is called in the rows."""
+PRECISIONS = {"eager": "eager", "bf16": "compiled", "float8": "compiled, float8"}
+"""And `loop.compiled` with `loop.precision`; float8 last, because it stays."""
 
 
 class NoTokenizer:
@@ -190,11 +193,11 @@ def main() -> None:
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
         step = our_step(model, optimizer)
-        for compiled in (False, True):
+        for precision in PRECISIONS:
             for recompute in KEPT:
-                carry_out(model, compiled=compiled, recompute=recompute)
-                how = f"{'compiled' if compiled else 'eager'}, {KEPT[recompute]}"
-                for kind, seconds in BATCHES if compiled else BATCHES[:1]:
+                carry_out(model, compiled=precision != "eager", recompute=recompute, float8=precision == "float8")
+                how = f"{PRECISIONS[precision]}, {KEPT[recompute]}"
+                for kind, seconds in BATCHES if precision != "eager" else BATCHES[:1]:
                     parts = [clips(kind, seconds, seed) for seed in range(2)]
                     name = f"{size} packed, {kind}, 2 × {seconds:.0f} s, {how}"
                     got = measured(report, name, config, peak, parts, step)

@@ -124,7 +124,7 @@ class ContrastiveLearner:
     def build(self, recipe: Recipe, device: torch.device) -> Contrastive:
         """As `Learner`."""
         require(recipe.loop.micro_batches == 1, "loop.micro_batches", "1: all of a step at once", recipe.loop)
-        half = recipe.loop.precision == "bf16" and device.type == "cuda"
+        half = recipe.loop.half_on(device.type)
         language_model = FrozenLanguageModel.load(
             language_model_source(recipe.model), dtype=torch.bfloat16 if half else torch.float32
         )

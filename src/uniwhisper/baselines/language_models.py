@@ -60,7 +60,7 @@ class LanguageModelLearner:
     def build(self, recipe: Recipe, device: torch.device) -> UniWhisper:
         """As `Learner`. A frozen model is kept in the precision of the steps, a trained one in float32."""
         kind = TrainedLanguageModel if self.trained else FrozenLanguageModel
-        half = recipe.loop.precision == "bf16" and device.type == "cuda" and not self.trained
+        half = recipe.loop.half_on(device.type) and not self.trained
         dtype = torch.bfloat16 if half else torch.float32
         language_model = kind.load(language_model_source(recipe.model), dtype=dtype)
         if not self.pretrained:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from uniwhisper.model.attention import attend
 from uniwhisper.model.config import Recompute
+from uniwhisper.model.float8 import MULTIPLE, Float8Linear, Float8Mlp, float8_linear, to_float8
 from uniwhisper.model.packing import Packing
 
 
@@ -40,7 +41,8 @@ class SelfAttention(nn.Module):
             # One product as wide as three keeps a GPU busier; joining the weights costs less than 1 % of a full batch.
             bias_D = self.query.bias
             bias = torch.cat([bias_D, torch.zeros_like(bias_D), self.value.bias])
-            parts = linear(x_PD, torch.cat([layer.weight for layer in layers]), bias).chunk(3, dim=1)
+            product = float8_linear if isinstance(self.query, Float8Linear) else linear
+            parts = product(x_PD, torch.cat([layer.weight for layer in layers]), bias).chunk(3, dim=1)
         query, key, value = (part.unflatten(1, (self.heads, -1)) for part in parts)
         return query, key, value
 
@@ -77,6 +79,12 @@ class Block(nn.Module):
         self.recompute: Recompute | None = None
         """None: every activation that the backward pass needs is kept."""
 
+    def to_float8(self) -> None:
+        """From now on multiply in float8, where its widths allow that; the parameters stay the same ones."""
+        to_float8(self.attention)
+        if not self.mlp[0].in_features % MULTIPLE:
+            self.mlp = Float8Mlp(*self.mlp)
+
     def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:
         """Transform `x_PD` (P packed real frames, as `packing` says); same shape."""
         if self.recompute == "layers" and torch.is_grad_enabled():
@@ -100,7 +108,8 @@ def _begin(block: Block, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _end(block: Block, x_PD: Tensor, mixed_PJK: Tensor) -> Tensor:
-    x_PD = x_PD + block.attention.out(mixed_PJK.flatten(1))
+    # Not flatten: to the compiler the width of its result would be a number that changes.
+    x_PD = x_PD + block.attention.out(mixed_PJK.reshape(-1, block.attention.out.in_features))
     return x_PD + block.mlp(block.mlp_norm(x_PD))
 
 

@@ -98,6 +98,11 @@ class WhisperEncoder(nn.Module):
         for block in self.blocks:
             block.pieces = self._pieces
 
+    def to_float8(self) -> None:
+        """Train with float8 products in the blocks (`model.float8`), on a GPU that has them; cannot be taken back."""
+        for block in self.blocks:
+            block.to_float8()
+
     def keep_blocks_apart(self) -> None:
         """From now on call each block by itself, for who wraps or watches them; compiled ones stay so."""
         self._joined = False

@@ -22,6 +22,7 @@ from uniwhisper.core.errors import MissingExtraError, WeightsError
 from uniwhisper.core.identity import hash_tensors
 from uniwhisper.model.answer_loss import projected_cross_entropy
 from uniwhisper.model.attention import attend
+from uniwhisper.model.float8 import to_float8
 from uniwhisper.model.packing import Packing
 
 if TYPE_CHECKING:
@@ -135,6 +136,10 @@ class FrozenLanguageModel(nn.Module):
     def losses(self, hidden_NH: Tensor, targets_N: Tensor) -> Tensor:
         """Nats (N,) float32 of the tokens `targets_N` (int64) after hidden states `hidden_NH`."""
         return projected_cross_entropy(hidden_NH, self.causal_lm.get_output_embeddings().weight, targets_N)
+
+    def to_float8(self) -> None:
+        """Multiply by float8 copies of the decoder's weights, made anew at each call; cannot be taken back."""
+        to_float8(self.causal_lm.get_decoder().layers)
 
     def compile(self, *_: object, **__: object) -> None:
         """Compile the decoder's layers for any number of tokens; costs seconds at the first step."""

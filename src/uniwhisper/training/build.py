@@ -31,7 +31,7 @@ def build_model(recipe: Recipe, device: torch.device) -> UniWhisper:
         encoder = random_encoder(config.encoder_size, seed=recipe.seed).encoder
     else:
         encoder = load_encoder(start).encoder
-    half = recipe.loop.precision == "bf16" and device.type == "cuda"
+    half = recipe.loop.half_on(device.type)
     language_model = FrozenLanguageModel.load(
         _language_model_source(config, start), dtype=torch.bfloat16 if half else torch.float32
     )

@@ -1,6 +1,6 @@
-"""How a step's arithmetic is carried out: compiled or not, activations kept or computed again.
+"""How a step's arithmetic is carried out: compiled or not, activations kept or computed again, products of 8 bits.
 
-Neither changes what a step computes beyond the last bits, so a run may be resumed with another choice. Training and
+The first two change nothing beyond the last bits, so a run may be resumed with another choice. Training and
 `benchmarks/gpu_training.py` come through here, so what is measured is what a user gets.
 """
 
@@ -10,24 +10,35 @@ from torch import nn
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.model.config import Recompute
 from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.float8 import require_float8
 from uniwhisper.model.language_model import FrozenLanguageModel
 
 
-def carry_out(model: nn.Module, *, compiled: bool, recompute: Recompute | None) -> None:
+def carry_out(model: nn.Module, *, compiled: bool, recompute: Recompute | None, float8: bool = False) -> None:
     """Set `model` up in place, before `spread`.
 
     Args:
         model: what a learner built, on its device; its encoder and, where there is one, its language model are meant.
         compiled: compile both, for any number of clips and text tokens. Happens at the first step.
         recompute: activations of the encoder that the backward pass computes again; None keeps all.
+        float8: multiply in 8-bit floats in the layers of both; cannot be taken back.
 
     Raises:
-        RecipeError: `compiled`, and nothing can be compiled on this machine.
+        RecipeError: `compiled`, and nothing can be compiled on this machine; or `float8`, and its GPU cannot.
     """
     parts = [part for part in model.children() if isinstance(part, WhisperEncoder | FrozenLanguageModel)]
+    device = next(model.parameters()).device
     if compiled:
-        require_compiler(next(model.parameters()).device)
+        require_compiler(device)
+        if device.type == "cuda":
+            from uniwhisper.training.whole_rows import install  # imports the compiler, which takes seconds
+
+            install()
+    if float8:
+        require_float8(device)
     for part in parts:
+        if float8:
+            part.to_float8()
         if isinstance(part, WhisperEncoder):
             part.recompute(recompute)
         if compiled:

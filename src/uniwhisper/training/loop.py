@@ -80,7 +80,8 @@ def _train(
         f"the encoder's {model.encoder.config.mel_bins}, for which frequency masks are drawn",
         recipe.data.mel_bins,
     )
-    carry_out(model, compiled=recipe.loop.compiled, recompute=recipe.loop.recompute)
+    float8 = recipe.loop.precision == "float8" and device.type == "cuda"
+    carry_out(model, compiled=recipe.loop.compiled, recompute=recipe.loop.recompute, float8=float8)
     called = spread(model, ranks, recipe.loop.parallel)
     optimizer = build_optimizer(model, recipe.optimizer)
     facts = cost_facts(model, device)

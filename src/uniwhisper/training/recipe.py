@@ -116,8 +116,10 @@ class OptimizerConfig:
 class LoopConfig:
     """How the steps are run and recorded."""
 
-    precision: Literal["bf16", "float32"]
-    """bf16: autocast on a GPU (weights and optimizer stay float32). On a CPU everything is float32 either way."""
+    precision: Literal["bf16", "float8", "float32"]
+    """bf16: autocast on a GPU (weights and optimizer stay float32). float8: the same, and the layers of encoder and
+    language model multiply in 8-bit floats, but for the weights' gradients; for wide encoders, compiled, on a GPU of
+    compute capability 8.9 or later. On a CPU everything is float32 either way."""
     loss_normalisation: Literal["example", "token"]
     """What every share of the global batch's loss is divided by: `example` averages each answer's tokens first, so a
     one-word label weighs as much as a transcript; `token` divides the sum by all answer tokens."""
@@ -152,7 +154,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         choices = {
-            "precision": ("bf16", "float32"),
+            "precision": ("bf16", "float8", "float32"),
             "loss_normalisation": ("example", "token"),
             "audio": ("loader", "resident"),
             "parallel": ("replicate", "shard"),
@@ -180,6 +182,10 @@ class LoopConfig:
             value = getattr(self, name)
             smallest = 1 if name == "validate_every_steps" else 0
             require(value is None or value >= smallest, f"loop.{name}", f"None or an integer >= {smallest}", value)
+
+    def half_on(self, device_type: str) -> bool:
+        """Whether steps on such a device (`cuda`, `cpu`) run under autocast to bfloat16."""
+        return self.precision != "float32" and device_type == "cuda"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -83,7 +83,7 @@ def forward(model: nn.Module, batch: Batch, recipe: Recipe, device: torch.device
     if masked:
         masks = (mel_counts_B, batch.time_masks_BK2, batch.frequency_masks_BK2)
         mel_BMF = mask_mel(mel_BMF, *(tensor.to(device, non_blocking=True) for tensor in masks))
-    half = recipe.loop.precision == "bf16" and device.type == "cuda"
+    half = recipe.loop.half_on(device.type)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         rows = (batch.clip_R, batch.tokens_RL, batch.token_counts_R, batch.loss_mask_RL)
         return model(mel_BMF, mel_counts_B, *rows, *(() if batch.of_mean_R is None else (batch.of_mean_R,)))

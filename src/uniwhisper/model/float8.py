@@ -1,0 +1,179 @@
+"""Layers whose products are of 8-bit floats, for training on GPUs that have such products.
+
+Each row of what is multiplied is divided by its own scale, so that nothing in it is beyond the largest number of float8
+(E4M3), and rounded; the product puts the scales back and is bfloat16. Forward and the gradient of the input are such
+products. The gradient of the weights stays a bfloat16 product: it adds up over all rows of a batch, which would have to
+be scaled by column and turned. Weights, gradients and the optimizer's sums keep their types.
+
+Source: Micikevicius et al. (2022), sections 3 and 4, for E4M3 and its rounding; one scale per row, with the weights'
+gradient left out, is torchao's recipe `rowwise_with_gw_hp`. The scale by a bound is ours, and why torchao is not used:
+docs/decisions/0038-float8-training.md.
+"""
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from uniwhisper.core.errors import RecipeError
+
+MULTIPLE = 16
+"""What the products want both widths of a layer to be a multiple of."""
+
+
+class Float8Linear(nn.Linear):
+    """A linear layer that shares its parameters with the one it was made of; its output is bfloat16."""
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> Self:
+        """`layer`'s very parameters, in a layer that multiplies in float8."""
+        with torch.device("meta"):
+            made = cls(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        made.weight, made.bias = layer.weight, layer.bias
+        return made.train(layer.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `nn.Linear`, of any floating `x` (…, in) -> bfloat16 (…, out)."""
+        # Not flatten: to the compiler the width of its result would be a number that changes.
+        return float8_linear(x.reshape(-1, self.in_features), self.weight, self.bias).unflatten(0, x.shape[:-1])
+
+
+class Float8Mlp(nn.Sequential):
+    """Of a block of the encoder: its linear layer, GELU and linear layer; the output is bfloat16."""
+
+    def forward(self, x_NC: Tensor) -> Tensor:
+        """Of rows `x_NC`, floating; same shape."""
+        widen, _, narrow = self
+        return _Float8Mlp.apply(x_NC.to(torch.bfloat16), widen.weight, widen.bias, narrow.weight, narrow.bias)
+
+
+def float8_linear(x_NC: Tensor, weight_DC: Tensor, bias_D: Tensor | None = None) -> Tensor:
+    """`x_NC @ weight_DC.T + bias_D` in float8: bfloat16 (N, D), differentiable in all three.
+
+    Args:
+        x_NC: floating; rounded to bfloat16 first.
+        weight_DC: floating; C and D are multiples of 16.
+        bias_D: floating; None: none.
+    """
+    return _Float8Product.apply(x_NC.to(torch.bfloat16), weight_DC, bias_D)
+
+
+def to_float8(module: nn.Module) -> None:
+    """Replace in place the linear layers below `module` whose widths float8 products can take."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear and not (child.in_features % MULTIPLE or child.out_features % MULTIPLE):
+                setattr(parent, name, Float8Linear.of(child))
+
+
+def require_float8(device: torch.device) -> None:
+    """Raises `RecipeError` unless `device` is a GPU with products of 8-bit floats (compute capability 8.9 or later)."""
+    got = device.type
+    if got == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= (8, 9):
+            return
+        got = f"{torch.cuda.get_device_name(device)}, {capability[0]}.{capability[1]}"
+    raise RecipeError(
+        "loop.precision float8: this device has no products of 8-bit floats",
+        expected="a GPU of compute capability 8.9 or later (Ada, Hopper, Blackwell)",
+        got=got,
+        fix="--set loop.precision=bf16",
+    )
+
+
+class _Float8Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_NC: Tensor, weight_DC: Tensor, bias_D: Tensor | None) -> Tensor:
+        # A frozen layer needs its input no more.
+        ctx.save_for_backward(x_NC if ctx.needs_input_grad[1] else None, weight_DC)
+        ctx.bias_type = None if bias_D is None else bias_D.dtype
+        return _product(_by_rows(x_NC), _by_rows(weight_DC), bias_D)
+
+    @staticmethod
+    def backward(ctx: Any, outward_ND: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x_NC, weight_DC = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            _product(_by_rows(outward_ND), _by_rows(weight_DC.t())) if of_x else None,
+            (outward_ND.t() @ x_NC).to(weight_DC.dtype) if of_weight else None,
+            outward_ND.sum(dim=0, dtype=ctx.bias_type) if of_bias else None,
+        )
+
+
+class _Float8Mlp(torch.autograd.Function):
+    """Both layers and the GELU between them. What is four times as wide is scaled by a bound on its row instead of its
+    largest number, so that it is rounded where it is computed and not read once more for its largest:
+
+        |h_d| <= |x| |w_d| + |b_d|        |gelu(h)| <= |h|        |gelu'(h)| < 1.13
+
+    The bound is some four binades above the largest number, of eighteen that float8 has.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_NC: Tensor, wide_DC: Tensor, wide_D: Tensor, narrow_CD: Tensor, narrow_C: Tensor) -> Tensor:
+        hidden_ND = _product(_by_rows(x_NC), _by_rows(wide_DC), wide_D)
+        # 1.15: operands rounded to float8 may each be longer by a sixteenth.
+        bound_N1 = 1.15 * _length(x_NC) * _length(wide_DC).amax() + wide_D.abs().amax()
+        wide_ND = hidden_ND.float()
+        after_ND = (wide_ND * torch.sigmoid(_twice_z(wide_ND))).to(torch.bfloat16)
+        ctx.save_for_backward(x_NC, wide_DC, narrow_CD, hidden_ND, after_ND)
+        ctx.bias_type = wide_D.dtype
+        return _product(_rounded(after_ND, bound_N1), _by_rows(narrow_CD), narrow_C)
+
+    @staticmethod
+    def backward(ctx: Any, outward_NC: Tensor) -> tuple[Tensor, ...]:
+        x_NC, wide_DC, narrow_CD, hidden_ND, after_ND = ctx.saved_tensors
+        narrow_DC = narrow_CD.t()
+        inward_ND = _product(_by_rows(outward_NC), _by_rows(narrow_DC))
+        wide_ND = hidden_ND.float()
+        share_ND = torch.sigmoid(_twice_z(wide_ND))
+        slope_ND = share_ND + wide_ND * share_ND * (1 - share_ND) * _slope_of_twice_z(wide_ND)
+        inward_ND = (inward_ND.float() * slope_ND).to(torch.bfloat16)
+        bound_N1 = 1.3 * _length(outward_NC) * _length(narrow_DC).amax()  # 1.15 · 1.13
+        return (
+            _product(_rounded(inward_ND, bound_N1), _by_rows(wide_DC.t())),
+            (inward_ND.t() @ x_NC).to(wide_DC.dtype),
+            inward_ND.sum(dim=0, dtype=ctx.bias_type),
+            (outward_NC.t() @ after_ND).to(narrow_CD.dtype),
+            outward_NC.sum(dim=0, dtype=ctx.bias_type),
+        )
+
+
+# GELU in its tanh form is x sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x³) (Hendrycks & Gimpel, 2016, section 2).
+def _twice_z(x: Tensor) -> Tensor:
+    return 1.5957691216057308 * x * (1 + 0.044715 * x * x)
+
+
+def _slope_of_twice_z(x: Tensor) -> Tensor:
+    return 1.5957691216057308 * (1 + 3 * 0.044715 * x * x)
+
+
+Rounded = tuple[Tensor, Tensor]
+"""Float8 (N, K), row-major, and the float32 scales (N, 1) that give the rows back."""
+
+
+def _product(left: Rounded, right: Rounded, bias_M: Tensor | None = None) -> Tensor:
+    """`left @ right.T + bias_M`: bfloat16 (N, M)."""
+    bias_M = None if bias_M is None else bias_M.to(torch.bfloat16)
+    # The public `scaled_mm` is a stranger to the compiler of torch 2.11.
+    return torch._scaled_mm(
+        left[0], right[0].t(), left[1], right[1].t(), bias=bias_M, out_dtype=torch.bfloat16, use_fast_accum=True
+    )
+
+
+def _by_rows(x_NK: Tensor) -> Rounded:
+    return _rounded(x_NK, x_NK.abs().amax(dim=1, keepdim=True).float())
+
+
+def _rounded(x_NK: Tensor, largest_N1: Tensor) -> Rounded:
+    """Rows of which no number is larger than `largest_N1`."""
+    # Written out, because the compiler would take a number of this module for one that changes: 448 is E4M3's largest,
+    # and a row of zeros may have any scale.
+    scale_N1 = largest_N1.clamp(min=1e-30) / 448.0
+    return (x_NK.float() / scale_N1).contiguous().to(torch.float8_e4m3fn), scale_N1
+
+
+def _length(x_NK: Tensor) -> Tensor:
+    """Of each row: float32 (N, 1)."""
+    return x_NK.float().square().sum(dim=1, keepdim=True).sqrt()
