@@ -31,6 +31,9 @@ FEWEST_FILES = 2048
 FEWEST_CORES = 4
 MOST_WORKERS = 32
 
+_STARTS = 3
+"""One may be ended from outside while it begins."""
+
 _PIPE_BYTES = 1 << 20
 """A few clips of 5 s: a worker goes on while the thread that reads its answers waits for Python's lock."""
 
@@ -112,20 +115,21 @@ class Workers:
             self._end(worker)
 
     def _take(self, fresh: bool) -> "_Worker | None":
-        with self._lock:
-            if self._closed:
-                raise _ClosedError
-            if self._idle and not fresh:  # one that waits may have been ended meanwhile
-                return self._idle.pop()
-            if self._cannot_start:
-                return None
-            worker = None
-            with suppress(OSError):
-                worker = _Worker()
-                self._all.add(worker)
-        if worker is not None and worker.begun():
-            return worker
-        self._end(worker)
+        for _ in range(_STARTS):
+            with self._lock:
+                if self._closed:
+                    raise _ClosedError
+                if self._idle and not fresh:  # one that waits may have been ended meanwhile
+                    return self._idle.pop()
+                if self._cannot_start:
+                    return None
+                worker = None
+                with suppress(OSError):
+                    worker = _Worker()
+                    self._all.add(worker)
+            if worker is not None and worker.begun():
+                return worker
+            self._end(worker)
         with self._lock:
             if self._closed:
                 raise _ClosedError
@@ -156,7 +160,6 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": paths, **one_thread},
             process_group=0 if os.name == "posix" else None,  # Ctrl-C is for us, who then end it
         )
-
         if sys.platform == "linux":
             import fcntl
 
