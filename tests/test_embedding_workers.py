@@ -165,7 +165,7 @@ def deadly(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_file_that_ends_its_worker_fails_by_name_and_alone(deadly):
+def test_a_file_that_ends_its_worker_fails_by_name(deadly):
     paths = []
     for number in range(40):
         name = {7: "deadly", 8: "deadly", 20: "once", 39: "deadly"}.get(number, "clip")

@@ -5,7 +5,7 @@ for it soon costs more than a further thread gains: docs/performance.md. Process
 
 Notable: a worker is a fresh interpreter, nothing forked. It holds two pipes of its own and no other descriptor of ours,
 so it ends when we do, however that was. One file after the other is answered, so when a worker ends, the first file
-without an answer is the suspect: it alone is asked for again, of a fresh worker, and fails by name if that ends too.
+without an answer is the suspect: a fresh worker is asked for it first, and it fails by name if that ends too.
 """
 
 import json
@@ -73,12 +73,12 @@ class Workers:
         answers: list[Answer] = []
         suspect = -1
         while len(answers) < len(named):
-            first, alone = len(answers), len(answers) == suspect
+            first = len(answers)
             try:
-                with self._lent(fresh=alone) as worker:
+                with self._lent(fresh=first == suspect) as worker:
                     if worker is None:
                         return answers + [None] * (len(named) - first)
-                    for answer in worker.ask(what, named[first : first + 1] if alone else named[first:]):
+                    for answer in worker.ask(what, named[first:]):
                         answers.append(answer)
             except _EndedError as ended:
                 if len(answers) == suspect:
@@ -238,6 +238,6 @@ def _ends_the_decoder(name: str, how: str) -> AudioError:
     return AudioError(
         f"{name} ends the process that decodes it",
         expected="a file that can be decoded within the memory there is",
-        got=f"{how}, twice, the second time alone in a fresh process",
+        got=f"{how}, twice, the second time first in a fresh process",
         fix="leave it out, or convert it first, e.g. ffmpeg -i INPUT output.wav",
     )
