@@ -2,8 +2,8 @@
 
     PYTHONPATH=src python3 benchmarks/from_files.py [size [hours]]
 
-FLAC and Opus, clips of 5 s and recordings of 1 to 30 s. Each set three times: decoded only, by the embedder's own
-threads; as `uniwhisper embed` does it; and, from that run, the time the device spent on log-mel and
+FLAC and Opus, clips of 5 s and recordings of 1 to 30 s. Each set three times: decoded only, by the threads or processes
+of `uniwhisper embed`; as that does it; and, from that run, the time the device spent on log-mel and
 encoder. On a GPU that is the time between two events of the stream, in bfloat16 and compiled; without one, cores are
 shared by all stages, so only the ratio of decoding to encoding says something.
 """
@@ -25,6 +25,7 @@ from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.embedding.batches import default_batch_seconds
 from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.embedder import Embedder
+from uniwhisper.embedding.workers import worker_count
 from uniwhisper.model.weights import random_encoder
 
 FORMATS = {"flac": {"format": "FLAC", "subtype": "PCM_16"}, "opus": {"format": "OGG", "subtype": "OPUS"}}
@@ -80,10 +81,10 @@ class Stopwatch:
         return event
 
 
-def decode_seconds(sources: list[Path], ahead_seconds: float) -> float:
+def decode_seconds(sources: list[Path], ahead_seconds: float, workers: int) -> float:
     """Wall seconds to decode everything as `embed` does, with nobody waiting for the windows."""
     start = time.perf_counter()
-    with Inputs(sources, skip=False) as inputs:
+    with Inputs(sources, skip=False, workers=workers) as inputs:
         for _ in inputs.windows(sort=True, whole_only=False, ahead_seconds=ahead_seconds):
             pass
     return time.perf_counter() - start
@@ -113,9 +114,11 @@ def main() -> None:
                 seconds *= len(sources) / len(paths)
                 embedder.embed(paths)  # compiles, and fills the caches of memory
                 watch.seconds()
-                decoding = decode_seconds(sources, ahead)
+                workers = worker_count(sources, device.type)
+                decoding = decode_seconds(sources, ahead, workers)
                 start = time.perf_counter()
-                embedder.embed(sources)
+                with Inputs(sources, skip=False, workers=workers) as inputs:
+                    embedder.table(inputs)
                 whole = time.perf_counter() - start
                 busy = watch.seconds()
                 report.add(
@@ -123,6 +126,7 @@ def main() -> None:
                     device_busy=busy / whole,
                     decoding_over_encoding=decoding / busy,
                     bound="decoding" if decoding > busy else "encoder",
+                    processes=workers,
                     audio_h=seconds / 3600,
                     _audio_h_per_s=seconds / 3600 / whole,
                 )

@@ -46,11 +46,13 @@ def classify(
 
     from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.device import device_text
+    from uniwhisper.embedding.workers import worker_count
     from uniwhisper.finetuning.classifier import Classifier
 
     loaded = Classifier.load(classifier, device=device)
     note(f"device: {device_text(loaded.embedder.device)}")
-    with Inputs(files, skip=True) as inputs, audio_progress("classifying") as progress:
+    count = worker_count(files, loaded.embedder.device.type)
+    with Inputs(files, skip=True, workers=count) as inputs, audio_progress("classifying") as progress:
         done = loaded.classify_inputs(inputs, progress=progress)
         failures = list(inputs.failures)
     if failures:

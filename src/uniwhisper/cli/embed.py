@@ -86,11 +86,13 @@ def embed(
         from uniwhisper.embedding.decode import Inputs
         from uniwhisper.embedding.device import device_text
         from uniwhisper.embedding.embedder import Embedder
+        from uniwhisper.embedding.workers import worker_count
 
         embedder = Embedder.from_pretrained(model, **settings)
         note(f"device: {device_text(embedder.device)}")
         start = perf_counter()
-        with Inputs(paths, skip=True) as inputs, audio_progress("embedding") as progress:
+        count = worker_count(paths, embedder.device.type)
+        with Inputs(paths, skip=True, workers=count) as inputs, audio_progress("embedding") as progress:
             write = _write_frames if frames else _write_vectors
             written = write(temporary, embedder, inputs, progress)
             failures = inputs.failures

@@ -1,4 +1,4 @@
-"""Sources to windows, decoded ahead of the encoder in a few threads.
+"""Sources to windows, decoded ahead of the encoder in a few threads, or in processes where these cannot keep up.
 
 Notable: what is kept of each input is its source, as given, and its length, 8 bytes. Everything else (tasks, plans,
 audio) exists for a bounded number of inputs at a time, so millions of short clips cost what their number says.
@@ -9,21 +9,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from uniwhisper.audio.load import AudioSource, describe, read_windows
 from uniwhisper.core.cores import usable_cores
-from uniwhisper.core.errors import AudioError, UserError
-from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SECONDS
+from uniwhisper.core.errors import UserError
+from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.embedding.chunks import CHUNK_SECONDS, Chunk, next_chunk
+from uniwhisper.embedding.naming import input_name
 from uniwhisper.embedding.table import Failure
-
-# A source is decoded two windows at a time: the second tells whether there is more, and a clip of one window costs
-# one task.
-CHUNK_WINDOWS = 2
-CHUNK_SECONDS = CHUNK_WINDOWS * WINDOW_SECONDS
+from uniwhisper.embedding.workers import Workers
 
 # So many inputs are sorted by length together: neighbours of them differ by a thousandth of the range, and their
 # vectors, which wait until all of them are there, take 21 MB at a width of 1,280.
@@ -34,6 +31,10 @@ MOST_THREADS = 32
 
 # Handing a task to a thread costs as much as a header.
 HEADERS_PER_TASK = 64
+
+# A process is asked for neighbours together, and there are two such tasks for each, so that none waits for the next.
+SECONDS_PER_TASK = 64.0
+CLIPS_PER_TASK = 64
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,22 @@ class Inputs:
 
     With `skip`, an input that fails is written to `failures`; without, its error is raised: the first in the order of
     the input among the errors a header shows, before anything is decoded; later errors in the order of decoding.
+    With `workers`, so many processes decode what is no longer than a chunk; then every source is a path.
     """
 
-    def __init__(self, sources: Sequence[AudioSource], *, skip: bool) -> None:
+    def __init__(self, sources: Sequence[AudioSource], *, skip: bool, workers: int = 0) -> None:
         self._sources = list(sources)
         for index, source in enumerate(self._sources):
-            _name(index, source)  # raises for a type that is no audio, before anything is opened
+            input_name(index, source)  # raises for a type that is no audio, before anything is opened
         self.skip = skip
         self.sorted_clips = SORTED_CLIPS
         self.failures: list[Failure] = []
         self._seconds_N = np.full(len(self._sources), np.nan)  # NaN: not known, or failed
         self._stopped = False
-        self._threads = min(MOST_THREADS, usable_cores())
+        assert not workers or all(isinstance(source, str | Path) for source in self._sources), "workers open paths"
+        self._workers = Workers() if workers else None
+        # With workers, a thread for each, which waits for it.
+        self._threads = workers or min(MOST_THREADS, usable_cores())
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="uniwhisper-decode")
         try:
             self._look()
@@ -98,6 +103,8 @@ class Inputs:
         """Forget what has not been decoded, without waiting for it."""
         self._stopped = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._workers is not None:
+            self._workers.close()
 
     @property
     def seconds(self) -> float:
@@ -106,7 +113,7 @@ class Inputs:
 
     def name(self, index: int) -> str:
         """What the input is called in tables and errors."""
-        return _name(index, self._sources[index])
+        return input_name(index, self._sources[index])
 
     def failed(self, index: int) -> bool:
         """Whether the input is in `failures`."""
@@ -134,14 +141,19 @@ class Inputs:
             self._note(*waiting.popleft())
 
     def _headers(self, first: int, count: int) -> list[float | UserError]:
-        found: list[float | UserError] = []
-        for index in range(first, min(first + count, len(self))):
+        indices = range(first, min(first + count, len(self)))
+        if self._workers is not None:
+            found = self._workers.ask("seconds", [(str(self._sources[index]), self.name(index)) for index in indices])
+        else:
+            found = [None] * len(indices)
+        for place, index in enumerate(indices):
             if self._stopped:
                 break
-            try:
-                found.append(describe(self._sources[index], name=self.name(index)).seconds)
-            except UserError as error:
-                found.append(error)
+            if found[place] is None:
+                try:
+                    found[place] = describe(self._sources[index], name=self.name(index)).seconds
+                except UserError as error:
+                    found[place] = error
         return found
 
     def _note(self, first: int, task: "Future[list[float | UserError]]") -> None:
@@ -161,10 +173,12 @@ class Inputs:
                 given out.
             ahead_seconds: how much audio may lie decoded and waiting.
         """
-        waiting: deque[tuple[Planned, Future[_Chunk]]] = deque()
+        waiting: deque[tuple[Planned, _Place]] = deque()
         ahead = 0.0
-        for planned in self._plan(sort):
-            waiting.append((planned, self._pool.submit(self._open, planned, whole_only)))
+        if self._workers is not None:
+            ahead_seconds = max(ahead_seconds, 2 * SECONDS_PER_TASK * self._threads)
+        for planned, place in self._tasks(self._plan(sort), whole_only):
+            waiting.append((planned, place))
             ahead += min(planned.seconds, CHUNK_SECONDS)
             while ahead > ahead_seconds:
                 head, chunk = waiting.popleft()
@@ -183,65 +197,77 @@ class Inputs:
                 index = first + place
                 yield Planned(index, self.name(index), self._sources[index], float(seconds_W[place]))
 
-    def _open(self, planned: Planned, whole_only: bool) -> "_Chunk":
-        chunk = _next_chunk(read_windows(planned.source, name=planned.name))
-        if not whole_only or chunk.last:
-            return chunk
-        for _ in chunk.rest:
-            if self._stopped:
-                break
-        return _next_chunk(read_windows(planned.source, name=planned.name))
+    def _tasks(self, plan: Iterator[Planned], whole_only: bool) -> "Iterator[tuple[Planned, _Place]]":
+        """Each input and where its first chunk will be: tasks of neighbours for workers, of one for threads."""
+        for together in self._together(plan):
+            task = self._pool.submit(self._open, together, whole_only)
+            yield from ((planned, _Place(task, place)) for place, planned in enumerate(together))
 
-    def _windows_of(self, planned: Planned, future: "Future[_Chunk] | None") -> Iterator[Window]:
-        while future is not None:
-            try:
-                chunk = future.result()
-            except UserError as error:
-                self.fail(planned.index, error)
+    def _together(self, plan: Iterator[Planned]) -> Iterator[list[Planned]]:
+        together: list[Planned] = []
+        seconds = 0.0
+        for planned in plan:
+            alone = self._workers is None or planned.seconds > CHUNK_SECONDS
+            full = seconds + planned.seconds > SECONDS_PER_TASK or len(together) == CLIPS_PER_TASK
+            if together and (alone or full):
+                yield together
+                together, seconds = [], 0.0
+            if alone:
+                yield [planned]
+            else:
+                together.append(planned)
+                seconds += planned.seconds
+        if together:
+            yield together
+
+    def _open(self, together: list[Planned], whole_only: bool) -> "list[Chunk | UserError]":
+        """The first chunk of each, or why there is none."""
+        if self._workers is None or together[0].seconds > CHUNK_SECONDS:
+            return [self._open_here(planned, whole_only) for planned in together]
+        found = self._workers.ask("windows", [(str(planned.source), planned.name) for planned in together])
+        opened: list[Chunk | UserError] = []
+        for planned, answer in zip(together, found, strict=True):
+            if answer is None:
+                opened.append(self._open_here(planned, whole_only))
+            else:
+                opened.append(answer if isinstance(answer, UserError) else Chunk(answer, iter(())))
+        return opened
+
+    def _open_here(self, planned: Planned, whole_only: bool) -> Chunk | UserError:
+        try:
+            chunk = next_chunk(read_windows(planned.source, name=planned.name))
+            if not whole_only or chunk.last:
+                return chunk
+            for _ in chunk.rest:
+                if self._stopped:
+                    break
+            return next_chunk(read_windows(planned.source, name=planned.name))
+        except UserError as error:
+            return error
+
+    def _windows_of(self, planned: Planned, place: "_Place") -> Iterator[Window]:
+        chunk = place.chunk()
+        while True:
+            if isinstance(chunk, UserError):
+                self.fail(planned.index, chunk)
                 return
-            future = None if chunk.last else self._pool.submit(_next_chunk, chunk.rest)
+            following = None if chunk.last else self._pool.submit(next_chunk, chunk.rest)
             for samples in chunk.windows:
                 yield Window(planned, samples)
+            if following is None:
+                return
+            try:
+                chunk = following.result()
+            except UserError as error:
+                chunk = error
 
 
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    windows: list[np.ndarray]
-    rest: Iterator[np.ndarray]
+@dataclass(frozen=True)
+class _Place:
+    """One input of a task."""
 
-    @property
-    def last(self) -> bool:
-        return len(self.windows) < CHUNK_WINDOWS
+    task: "Future[list[Chunk | UserError]]"
+    place: int
 
-
-def _next_chunk(windows: Iterator[np.ndarray]) -> _Chunk:
-    return _Chunk(list(islice(windows, CHUNK_WINDOWS)), windows)
-
-
-def _name(index: int, source: object) -> str:
-    """What an input is called in tables and errors.
-
-    Raises:
-        AudioError: the input is of no accepted type.
-    """
-    if isinstance(source, str | Path):
-        text = str(source)
-        if text.isascii():
-            return text  # the caller's own: no second one in memory
-        # A file name may hold bytes that are no UTF-8; tables and terminals cannot, so these become \xNN.
-        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    if isinstance(source, bytes):
-        return f"<bytes {index}>"
-    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], np.ndarray):
-        return f"<array {index}>"
-    got = type(source).__name__
-    if isinstance(source, np.ndarray):
-        got = "an array without its sample rate"
-    elif isinstance(source, tuple):
-        got = "a tuple of (" + ", ".join(type(part).__name__ for part in source) + ")"
-    raise AudioError(
-        f"input {index} cannot be used as audio",
-        expected="a path (str or Path), the bytes of a file, or (array, sample_rate_hz)",
-        got=got,
-        fix="pass one of these, e.g. embed([(samples, 16000)])",
-    )
+    def chunk(self) -> Chunk | UserError:
+        return self.task.result()[self.place]
