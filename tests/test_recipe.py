@@ -79,6 +79,17 @@ def test_a_wrong_override_is_refused_with_advice(assignment, message):
         override(load_recipe("mini"), [assignment])
 
 
+def test_advice_on_a_misspelt_field_is_not_hidden_by_all_the_others():
+    with pytest.raises(RecipeError) as raised:
+        override(load_recipe("mini"), ["optimiser.warmup_steps=3"])
+    message = str(raised.value)
+    assert "did you mean optimizer.warmup_steps?" in message
+    assert "optimizer.…" in message
+    assert "gradient_clip_norm" not in message
+    with pytest.raises(RecipeError, match=r"for compile, one of precision, .*compiled"):
+        override(load_recipe("mini"), ["loop.compile=true"])
+
+
 def test_whole_windows_are_for_the_loader():
     """The log-mel of resident audio reflects nothing at 30 s: refused before a run begins, not in the middle of it."""
     assert override(load_recipe("mini"), ["data.max_seconds=29.99", "loop.audio=resident"])

@@ -47,12 +47,14 @@ def _changed(part: Any, changes: dict[str, Any]) -> Any:
 
 def _require_field(part: Any, name: str, field: str, recipe: Recipe) -> None:
     if name not in {item.name for item in dataclasses.fields(part)}:
-        options = _field_names(recipe)
+        # Of the part where the path goes wrong: all eighty fields would hide the advice.
+        here = [f"{each.name}.…" if dataclasses.is_dataclass(getattr(part, each.name)) else each.name
+                for each in dataclasses.fields(part)]  # fmt: skip
         raise RecipeError(
             f"unknown recipe field {field!r}",
-            expected=f"one of {', '.join(options)}",
+            expected=f"for {name}, one of {', '.join(here)}",
             got=field,
-            fix=_nearest(field, options) or "uniwhisper train --help",
+            fix=_nearest(field, _field_names(recipe)) or "uniwhisper train --help",
         )
 
 
