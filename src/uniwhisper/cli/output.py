@@ -1,7 +1,8 @@
-"""What every verb prints, and where: results to stdout, everything else to stderr, progress only on a terminal."""
+"""What every verb prints, and where: results to stdout, everything else to stderr, progress as bars or lines."""
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,23 @@ _ENDINGS = frozenset((
     ".feather", ".safetensors", ".zip",
 ))
 # fmt: on
+
+
+LINE_SECONDS = 60.0
+"""Between lines of progress where stderr is no terminal but a log; a job of less says nothing."""
+
+
+class _Log:
+    """Progress in lines of a log instead of a bar."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + LINE_SECONDS
+
+    def say(self, line: str) -> None:
+        """`line` on stderr, unless the last one is not old enough."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_SECONDS
+            print(line, file=sys.stderr, flush=True)
 
 
 def check_ending(output: "Path", written: str, reader: str) -> None:
@@ -95,7 +113,7 @@ def print_failures(failures: Sequence["Failure"]) -> None:
 
 @contextmanager
 def audio_progress(label: str) -> Iterator[Callable[[float, float], None]]:
-    """A bar on stderr while the block runs, if stderr is a terminal; gives a function of (seconds done, in total)."""
+    """A bar on stderr while the block runs, lines if it is no terminal; gives a function of (seconds done, all)."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console = stderr_console()
@@ -107,43 +125,54 @@ def audio_progress(label: str) -> Iterator[Callable[[float, float], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None, audio="")
+        task, log = bar.add_task(label, total=None, audio=""), _Log()
 
         def report(done_seconds: float, total_seconds: float) -> None:
             elapsed = bar.tasks[task].elapsed or 0.0
             speed = f", {done_seconds / elapsed:,.0f}× real time" if elapsed > 0 else ""
             audio = f"{duration(done_seconds)} of {duration(total_seconds)}{speed}"
             bar.update(task, completed=done_seconds, total=total_seconds, audio=audio)
+            if not console.is_terminal:
+                log.say(f"{label}: {audio}")
 
         yield report
 
 
 @contextmanager
 def clip_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on stderr while the block runs, if stderr is a terminal; gives a function of (clips done, in all)."""
+    """A bar on stderr while the block runs, lines if it is no terminal; gives a function of (clips done, in all)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = stderr_console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task, log = bar.add_task(label, total=None), _Log()
+
+        def report(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal:
+                log.say(f"{label}: {done:,} of {total:,} clips" if total else f"{label}: {done:,} clips")
+
+        yield report
 
 
 @contextmanager
 def task_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per task on stderr while the block runs, if stderr is a terminal; gives a function of (task, done, all)."""
+    """A bar per task on stderr while the block runs, else lines; gives a function of (task, done, all)."""
     from rich.progress import MofNCompleteColumn, Progress
 
     console = stderr_console()
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         rows: dict[str, Any] = {}
+        log = _Log()
 
         def report(task: str, done: int, total: int) -> None:
             if task not in rows:
                 rows[task] = progress.add_task(task, total=total)
             progress.update(rows[task], completed=done)
+            if not console.is_terminal:
+                log.say(f"{task}: {done:,} of {total:,}")
 
         yield report
 
