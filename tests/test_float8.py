@@ -79,6 +79,23 @@ def test_the_wide_layer_scaled_by_a_bound_is_as_near_as_products_are(scale):
         assert distance(got, expected) < 0.12
 
 
+def test_rounding_of_the_wide_layer_averages_out():
+    """Where errors of single numbers cancel, what is left would be a wrong formula."""
+    torch.manual_seed(6)
+    exact = nn.Sequential(nn.Linear(128, 512), nn.GELU(approximate="tanh"), nn.Linear(512, 128))
+    outward_C = torch.randn(128)
+    found = []
+    for each in (Float8Mlp(*exact), exact):
+        inputs = (2 * torch.randn(2000, 128, generator=torch.Generator().manual_seed(7))).requires_grad_()
+        exact.zero_grad()
+        out = each(inputs)
+        out.backward(outward_C.expand(2000, 128).to(out.dtype))
+        found.append([out.detach(), inputs.grad, *(parameter.grad.clone() for parameter in exact.parameters())])
+    for got, expected in zip(*found, strict=True):
+        share = float((got.double() * expected.double()).sum() / expected.double().square().sum())
+        assert share == pytest.approx(1, abs=5e-3)
+
+
 def test_rows_of_zeros_and_what_is_not_finite():
     layer = Float8Linear.of(nn.Linear(32, 16))
     torch.testing.assert_close(layer(torch.zeros(3, 32)).float(), layer.bias.expand(3, 16), atol=1e-2, rtol=1e-2)
