@@ -27,7 +27,14 @@ from uniwhisper.training.execution import carry_out
 
 CORPUS_HOURS = 38_000
 STACK = 4
-BATCHES = [("mixture", 240.0), ("mixture", 480.0), ("mixture", 960.0), ("mixture", 1920.0), ("30 s", 960.0)]
+BATCHES = [
+    ("mixture", 240.0),
+    ("mixture", 480.0),
+    ("mixture", 960.0),
+    ("mixture", 1200.0),
+    ("mixture", 1920.0),
+    ("30 s", 960.0),
+]
 KEPT: dict[Recompute | None, str] = {None: "all kept", "mlp": "mlp computed again", "layers": "layers computed again"}
 """What `loop.recompute` is called in the rows."""
 PRECISIONS = {"eager": "eager", "bf16": "compiled", "float8": "compiled, float8"}
