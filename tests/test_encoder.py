@@ -16,10 +16,10 @@ from uniwhisper.core.units import WINDOW_FRAMES, WINDOW_MELS
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model import attention
 from uniwhisper.model.attention import attend, attend_by_length, attend_packed, attend_padded
-from uniwhisper.model.block import Gelu
 from uniwhisper.model.checkpoint_formats import HUGGING_FACE
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
 from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.gelu import Gelu
 from uniwhisper.model.packing import Packing
 from uniwhisper.model.pooling import masked_mean
 from uniwhisper.model.weights import load_encoder, random_encoder

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from uniwhisper.model.attention import attend
 from uniwhisper.model.config import Recompute
-from uniwhisper.model.float8 import MULTIPLE, Float8Linear, Float8Mlp, float8_linear, to_float8
+from uniwhisper.model.float8 import Float8Linear, Float8Mlp, fits, float8_linear, to_float8
+from uniwhisper.model.gelu import Gelu
 from uniwhisper.model.packing import Packing
 
 
@@ -47,24 +48,6 @@ class SelfAttention(nn.Module):
         return query, key, value
 
 
-class Gelu(nn.Module):
-    """GELU (Hendrycks & Gimpel, 2016, section 2): exact in float32 and wider; in half precision its tanh form.
-
-    That form differs from the exact one by less than 5e-4, about the rounding of bfloat16 itself, and the exact one
-    keeps a GPU busy for longer than reading and writing the rows does. Measured: docs/performance.md.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of each number of `x`; same shape and dtype."""
-        if x.dtype.itemsize > 2:
-            return gelu(x)
-        if not torch.compiler.is_compiling():
-            return gelu(x, approximate="tanh")
-        # (1 + tanh z) / 2 is the sigmoid of 2 z, which compiles to fewer instructions: 2 * sqrt(2 / pi) = 1.5957691.
-        wide = x.float()
-        return (wide * torch.sigmoid(1.5957691216057308 * wide * (1 + 0.044715 * wide * wide))).to(x.dtype)
-
-
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then a GELU layer four times as wide."""
 
@@ -82,7 +65,7 @@ class Block(nn.Module):
     def to_float8(self) -> None:
         """From now on multiply in float8, where its widths allow that; the parameters stay the same ones."""
         to_float8(self.attention)
-        if not self.mlp[0].in_features % MULTIPLE:
+        if fits(self.mlp[0]):
             self.mlp = Float8Mlp(*self.mlp)
 
     def forward(self, x_PD: Tensor, packing: Packing) -> Tensor:

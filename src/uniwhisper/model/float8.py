@@ -16,9 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from uniwhisper.core.errors import RecipeError
-
-MULTIPLE = 16
-"""What the products want both widths of a layer to be a multiple of."""
+from uniwhisper.model import gelu
 
 
 class Float8Linear(nn.Linear):
@@ -58,11 +56,16 @@ def float8_linear(x_NC: Tensor, weight_DC: Tensor, bias_D: Tensor | None = None)
     return _Float8Product.apply(x_NC.to(torch.bfloat16), weight_DC, bias_D)
 
 
+def fits(layer: nn.Linear) -> bool:
+    """Whether float8 products can take the layer: both widths are multiples of 16."""
+    return not (layer.in_features % 16 or layer.out_features % 16)
+
+
 def to_float8(module: nn.Module) -> None:
     """Replace in place the linear layers below `module` whose widths float8 products can take."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and not (child.in_features % MULTIPLE or child.out_features % MULTIPLE):
+            if type(child) is nn.Linear and fits(child):
                 setattr(parent, name, Float8Linear.of(child))
 
 
@@ -107,7 +110,7 @@ class _Float8Mlp(torch.autograd.Function):
 
         |h_d| <= |x| |w_d| + |b_d|        |gelu(h)| <= |h|        |gelu'(h)| < 1.13
 
-    The bound is some four binades above the largest number, of eighteen that float8 has.
+    The bound is some binades above the largest number, of eighteen that float8 has.
     """
 
     @staticmethod
@@ -116,7 +119,7 @@ class _Float8Mlp(torch.autograd.Function):
         # 1.15: operands rounded to float8 may each be longer by a sixteenth.
         bound_N1 = 1.15 * _length(x_NC) * _length(wide_DC).amax() + wide_D.abs().amax()
         wide_ND = hidden_ND.float()
-        after_ND = (wide_ND * torch.sigmoid(_twice_z(wide_ND))).to(torch.bfloat16)
+        after_ND = (wide_ND * gelu.share(wide_ND)).to(torch.bfloat16)
         ctx.save_for_backward(x_NC, wide_DC, narrow_CD, hidden_ND, after_ND)
         ctx.bias_type = wide_D.dtype
         return _product(_rounded(after_ND, bound_N1), _by_rows(narrow_CD), narrow_C)
@@ -126,10 +129,7 @@ class _Float8Mlp(torch.autograd.Function):
         x_NC, wide_DC, narrow_CD, hidden_ND, after_ND = ctx.saved_tensors
         narrow_DC = narrow_CD.t()
         inward_ND = _product(_by_rows(outward_NC), _by_rows(narrow_DC))
-        wide_ND = hidden_ND.float()
-        share_ND = torch.sigmoid(_twice_z(wide_ND))
-        slope_ND = share_ND + wide_ND * share_ND * (1 - share_ND) * _slope_of_twice_z(wide_ND)
-        inward_ND = (inward_ND.float() * slope_ND).to(torch.bfloat16)
+        inward_ND = (inward_ND.float() * gelu.slope(hidden_ND.float())).to(torch.bfloat16)
         bound_N1 = 1.3 * _length(outward_NC) * _length(narrow_DC).amax()  # 1.15 · 1.13
         return (
             _product(_rounded(inward_ND, bound_N1), _by_rows(wide_DC.t())),
@@ -138,15 +138,6 @@ class _Float8Mlp(torch.autograd.Function):
             (outward_NC.t() @ after_ND).to(narrow_CD.dtype),
             outward_NC.sum(dim=0, dtype=ctx.bias_type),
         )
-
-
-# GELU in its tanh form is x sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x³) (Hendrycks & Gimpel, 2016, section 2).
-def _twice_z(x: Tensor) -> Tensor:
-    return 1.5957691216057308 * x * (1 + 0.044715 * x * x)
-
-
-def _slope_of_twice_z(x: Tensor) -> Tensor:
-    return 1.5957691216057308 * (1 + 3 * 0.044715 * x * x)
 
 
 Rounded = tuple[Tensor, Tensor]
