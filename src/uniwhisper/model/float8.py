@@ -99,7 +99,7 @@ class _Float8Product(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
             _product(_by_rows(outward_ND), _by_rows(weight_DC.t())) if of_x else None,
-            (outward_ND.t() @ x_NC).to(weight_DC.dtype) if of_weight else None,
+            _weights_gradient(outward_ND, x_NC).to(weight_DC.dtype) if of_weight else None,
             outward_ND.sum(dim=0, dtype=ctx.bias_type) if of_bias else None,
         )
 
@@ -122,7 +122,7 @@ class _Float8Mlp(torch.autograd.Function):
         after_ND = (wide_ND * gelu.share(wide_ND)).to(torch.bfloat16)
         ctx.save_for_backward(x_NC, wide_DC, narrow_CD, hidden_ND, after_ND)
         ctx.bias_type = wide_D.dtype
-        return _product(_rounded(after_ND, bound_N1), _by_rows(narrow_CD), narrow_C)
+        return _product(_within(after_ND, bound_N1), _by_rows(narrow_CD), narrow_C)
 
     @staticmethod
     def backward(ctx: Any, outward_NC: Tensor) -> tuple[Tensor, ...]:
@@ -132,10 +132,10 @@ class _Float8Mlp(torch.autograd.Function):
         inward_ND = (inward_ND.float() * gelu.slope(hidden_ND.float())).to(torch.bfloat16)
         bound_N1 = 1.3 * _length(outward_NC) * _length(narrow_DC).amax()  # 1.15 · 1.13
         return (
-            _product(_rounded(inward_ND, bound_N1), _by_rows(wide_DC.t())),
-            (inward_ND.t() @ x_NC).to(wide_DC.dtype),
+            _product(_within(inward_ND, bound_N1), _by_rows(wide_DC.t())),
+            _weights_gradient(inward_ND, x_NC).to(wide_DC.dtype),
             inward_ND.sum(dim=0, dtype=ctx.bias_type),
-            (outward_NC.t() @ after_ND).to(narrow_CD.dtype),
+            _weights_gradient(outward_NC, after_ND).to(narrow_CD.dtype),
             outward_NC.sum(dim=0, dtype=ctx.bias_type),
         )
 
@@ -153,16 +153,36 @@ def _product(left: Rounded, right: Rounded, bias_M: Tensor | None = None) -> Ten
     )
 
 
+def _weights_gradient(outward_ND: Tensor, x_NC: Tensor) -> Tensor:
+    """`outward_ND.T @ x_NC`: bfloat16 (D, C), in pieces where one side is wider than 3,840.
+
+    A product as wide as 5,120 is cut into more tiles than a GPU works on at once, and fewer than keep it busy twice.
+    """
+    # Written out, because the compiler would take a number of this module for one that changes; so below.
+    if outward_ND.shape[1] > 3840:
+        return torch.cat([piece_NK.t() @ x_NC for piece_NK in outward_ND.split(3840, dim=1)])
+    if x_NC.shape[1] > 3840:
+        return torch.cat([outward_ND.t() @ piece_NK for piece_NK in x_NC.split(3840, dim=1)], dim=1)
+    return outward_ND.t() @ x_NC
+
+
 def _by_rows(x_NK: Tensor) -> Rounded:
-    return _rounded(x_NK, x_NK.abs().amax(dim=1, keepdim=True).float())
+    """Rounded by the largest number of each row; one of zeros may have any scale."""
+    largest_N1 = x_NK.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-30)
+    return _rounded(x_NK, 448.0 / largest_N1), largest_N1 / 448.0  # E4M3's largest
 
 
-def _rounded(x_NK: Tensor, largest_N1: Tensor) -> Rounded:
-    """Rows of which no number is larger than `largest_N1`."""
-    # Written out, because the compiler would take a number of this module for one that changes: 448 is E4M3's largest,
-    # and a row of zeros may have any scale.
-    scale_N1 = largest_N1.clamp(min=1e-30) / 448.0
-    return (x_NK.float() / scale_N1).contiguous().to(torch.float8_e4m3fn), scale_N1
+def _within(x_NK: Tensor, bound_N1: Tensor) -> Rounded:
+    """Rounded by a bound on each row that is found before the row is."""
+    bound_N1 = bound_N1.clamp(min=1e-30)
+    # Else the compiler finds bound, root and quotient once for every number of the row. What it does not take into
+    # another kernel is a reduction, of more than the eight numbers that it would write out.
+    factor_N1 = (448.0 / bound_N1).expand(-1, 16).amax(dim=1, keepdim=True)
+    return _rounded(x_NK, factor_N1), bound_N1 / 448.0
+
+
+def _rounded(x_NK: Tensor, factor_N1: Tensor) -> Tensor:
+    return (x_NK.float() * factor_N1).contiguous().to(torch.float8_e4m3fn)
 
 
 def _length(x_NK: Tensor) -> Tensor:

@@ -23,7 +23,9 @@ class WholeRows(InductorChoices):
             return True
         # Later versions may want the additions of a row in a given order.
         in_order = getattr(features, "strict_reduction_rblock", lambda: None)() is not None
-        if cooperative_reduction or in_order or features.get_reduction_hint() != ReductionHint.INNER:
+        # Of rows that are put together from several tensors nothing is hinted.
+        hinted = features.get_reduction_hint() in (ReductionHint.INNER, ReductionHint.DEFAULT)
+        if cooperative_reduction or in_order or not hinted:
             return False
         return V.graph.sizevars.statically_known_leq(features.reduction_numel, WIDEST)
 
