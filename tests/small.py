@@ -64,12 +64,21 @@ def write_encoder(folder: Path) -> Path:
     return folder
 
 
-def small_model(language_model: Path, seed: int = 0, *, mean_tokens: int = 1) -> UniWhisper:
+def small_model(
+    language_model: Path, seed: int = 0, *, mean_tokens: int = 1, unit_means: bool = False
+) -> UniWhisper:
     """Small encoder, adapter and the given language model, float32 on the CPU."""
     torch.manual_seed(seed)
     encoder = WhisperEncoder(SMALL_ENCODER)
     lm = FrozenLanguageModel.load(language_model)
-    shape = AdapterConfig(frame_width=32, stack=4, hidden_width=48, token_width=lm.width, mean_tokens=mean_tokens)
+    shape = AdapterConfig(
+        frame_width=32,
+        stack=4,
+        hidden_width=48,
+        token_width=lm.width,
+        mean_tokens=mean_tokens,
+        unit_means=unit_means,
+    )
     adapter = Adapter(shape)
     adapter.initialise(token_std=0.02, generator=torch.Generator().manual_seed(seed))
     return UniWhisper(encoder, adapter, lm)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from uniwhisper.core.errors import WeightsError
 from uniwhisper.core.units import ceil_div
 from uniwhisper.model.packing import Packing
+from uniwhisper.model.standard import RunningStandard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +32,17 @@ class AdapterConfig:
     """Width H of the language model's token embeddings."""
     mean_tokens: int = 1
     """Audio tokens that the mean of a clip's frames makes; 1: by the layers that frames go through."""
+    unit_means: bool = False
+    """Whether frames are standardised over what was trained on, and their mean is heard as a direction: then cosine
+    is all that tells two clips apart."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not isinstance(value, int) or value < 1:
+            flag = name == "unit_means"
+            if isinstance(value, bool) != flag or not isinstance(value, int) or (value < 1 and not flag):
+                expected = "true or false" if flag else "an integer >= 1"
                 raise WeightsError(
-                    f"adapter field {name}", expected="an integer >= 1", got=repr(value), fix="mend it in config.json"
+                    f"adapter field {name}", expected=expected, got=repr(value), fix="mend it in config.json"
                 )
 
     def to_json(self) -> dict[str, Any]:
@@ -53,6 +59,8 @@ class Adapter(nn.Module):
         self.project = nn.Linear(config.hidden_width, config.token_width)
         if config.mean_tokens > 1:
             self.project_means = nn.Linear(config.hidden_width, config.mean_tokens * config.token_width)
+        if config.unit_means:
+            self.standard = RunningStandard(config.frame_width)
 
     def initialise(self, *, token_std: float, generator: torch.Generator) -> None:
         """Draw the weights so that audio tokens start with the standard deviation of the text-token embeddings.
@@ -87,6 +95,7 @@ class Adapter(nn.Module):
             audio_counts_B: int64, ceil(frame_counts_B / stack).
         """
         stack = self.config.stack
+        frames_BTD = self._standard(frames_BTD)
         missing = -frames_BTD.shape[1] % stack
         frames_BTD = F.pad(frames_BTD, (0, 0, 0, missing))
         stacked = frames_BTD.reshape(frames_BTD.shape[0], -1, stack * frames_BTD.shape[2])
@@ -100,7 +109,7 @@ class Adapter(nn.Module):
         place_NS = audio.place_P[:, None] * stack + torch.arange(stack, device=frames_PD.device)
         missing_NS = place_NS >= frames.counts_B[audio.clip_P][:, None]
         rows_NS = (starts_B[audio.clip_P][:, None] + place_NS).masked_fill(missing_NS, 0)
-        stacked_NSD = frames_PD[rows_NS].masked_fill(missing_NS[..., None], 0)
+        stacked_NSD = self._standard(frames_PD)[rows_NS].masked_fill(missing_NS[..., None], 0)
         return self._tokens(stacked_NSD.flatten(1)), audio
 
     def of_means(self, frames_PD: Tensor, frames: Packing) -> Tensor:
@@ -108,13 +117,24 @@ class Adapter(nn.Module):
 
         What widens the frames that an audio token stacks reads the mean of the clip's frames in the place of each.
 
+        With `unit_means` that mean is standardised and brought to a root mean square of 1 first; in training the
+        standard takes these clips in before.
+
         Args:
             frames_PD: encoder frames, packed as `frames` says, float32 or bfloat16.
         """
-        means_BD = (frames.sums(frames_PD, torch.float32) / frames.counts_B[:, None]).to(frames_PD.dtype)
+        means_BD = frames.sums(frames_PD, torch.float32) / frames.counts_B[:, None]
+        if self.config.unit_means:
+            if self.training:
+                self.standard.count(means_BD)
+            means_BD = F.rms_norm(self.standard(means_BD), means_BD.shape[1:])
+        means_BD = means_BD.to(frames_PD.dtype)
         project = self.project if self.config.mean_tokens == 1 else self.project_means
         hidden_BW = F.gelu(self.widen(means_BD.repeat(1, self.config.stack)))
         return project(hidden_BW).view(-1, self.config.token_width)
+
+    def _standard(self, frames: Tensor) -> Tensor:
+        return self.standard(frames) if self.config.unit_means else frames
 
     def _tokens(self, stacked: Tensor) -> Tensor:
         return self.project(F.gelu(self.widen(stacked)))

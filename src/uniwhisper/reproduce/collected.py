@@ -13,7 +13,7 @@ from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import ROWS, available_rows
 from uniwhisper.reproduce.state import STATE_NAME, read_written
 
-_BEFORE = {"adapter_mean_tokens": 1}
+_BEFORE = {"adapter_mean_tokens": 1, "adapter_unit_means": None}
 """What a run had that was written down before the field was there."""
 _NO_LONGER_SAID = (("adapter_mean_linear", False),)
 """Fields that recipes had for a time, with the value that all have now."""

@@ -38,6 +38,8 @@ class Row:
     speech_only: bool = False
     share: float = 1.0
     """Part of the training clips."""
+    unit_means: bool = False
+    """Whether the language model hears the mean of a clip as a direction."""
 
     @property
     def needs(self) -> str | None:
@@ -84,6 +86,14 @@ _ROWS = (
         objective="instructions",
         after="S",
         asked_as="multi-head",
+    ),
+    Row(
+        name="U-directions",
+        what="U-labels with the mean of a clip heard as a direction, standardised over the training clips",
+        objective="instructions",
+        after="S",
+        asked_as="multi-head",
+        unit_means=True,
     ),
     Row(name="U-scratch-M", what="U's recipe from random weights, for M steps", objective="instructions"),
     Row(
@@ -155,6 +165,9 @@ COMPARED = (
     ("multi-head", "U"),
     ("multi-head", "U-labels"),
     ("U", "U-labels"),
+    ("S", "U-directions"),
+    ("multi-head", "U-directions"),
+    ("U-labels", "U-directions"),
     ("C", "C+U"),
     ("log-mel", "U"),
     ("random", "U"),
@@ -170,6 +183,7 @@ EQUAL = (
     ("U", "LM-random-trained"),
     ("U", "multi-head"),
     ("U", "U-labels"),
+    ("U-labels", "U-directions"),
     ("U", "C+U"),
     ("S", "C"),
     ("U", "U-half"),
@@ -218,6 +232,7 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
             encoder_size=scale.size if start is None else None,
             language_model=scale.language_model,
             adapter_mean_tokens=1 if row.objective in _WITHOUT_AUDIO_TOKENS else scale.mean_tokens,
+            adapter_unit_means=row.unit_means or None,
         ),
         data=_data(row, scale.data, tasks),
         optimizer=scale.optimizer if row.after else scale.start_optimizer,

@@ -16,6 +16,7 @@ from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.model.weights import load_encoder, packaged_default, random_encoder, save_encoder
+from uniwhisper.training.calibration import standard_folded
 from uniwhisper.training.recipe import ModelConfig, Recipe
 
 
@@ -45,10 +46,10 @@ def build_model(recipe: Recipe, device: torch.device) -> UniWhisper:
 def export_model(model: UniWhisper, folder: Path, *, language_model_source: str | Path, card: str) -> str:
     """Write the model folder that `--model` and `Embedder.from_pretrained` take; returns the encoder's identity.
 
-    Encoder and adapter in float16; the language model's files are copied from where they came, since they are frozen.
+    Encoder and adapter in float16, what the adapter standardises by in the encoder's final normalisation; the language model's files are copied from where they came, since they are frozen.
     A language model that is a hub id is named in config.json instead of copied.
     """
-    with atomic_output(folder, overwrite=True, folder_with="config.json") as temporary:
+    with atomic_output(folder, overwrite=True, folder_with="config.json") as temporary, standard_folded(model):
         temporary.mkdir()
         identity = save_encoder(model.encoder, temporary)
         adapter = {name: tensor.half().contiguous().cpu() for name, tensor in model.adapter.state_dict().items()}
@@ -117,13 +118,15 @@ def build_adapter(
     described = {} if start is None else _read_config(start)
     # The adapter writes into one language model's embedding space, so it is only taken along with that model.
     taken = described.get("language_model", {}).get("identity") == language_model.identity()
-    mean_tokens = described.get("adapter", {}).get("mean_tokens", 1) if taken else 1
+    before = described.get("adapter", {}) if taken else {}
+    unit_means = config.adapter_unit_means
     shape = AdapterConfig(
         frame_width=frame_width,
         stack=config.adapter_stack,
         hidden_width=config.adapter_hidden_width,
         token_width=language_model.width,
-        mean_tokens=config.adapter_mean_tokens or mean_tokens,
+        mean_tokens=config.adapter_mean_tokens or before.get("mean_tokens", 1),
+        unit_means=before.get("unit_means", False) if unit_means is None else unit_means,
     )
     adapter = Adapter(shape)
     if taken:
@@ -135,7 +138,7 @@ def build_adapter(
                 f"the adapter of {start} does not fit the recipe",
                 expected=str(shape.to_json()),
                 got=str(described.get("adapter")),
-                fix="set model.adapter_stack, _hidden_width and _mean_tokens to those of the checkpoint",
+                fix="set model.adapter_stack, _hidden_width, _mean_tokens and _unit_means to those of the checkpoint",
             ) from error
         return adapter
     token_std = float(language_model.causal_lm.get_input_embeddings().weight.detach().float().std())

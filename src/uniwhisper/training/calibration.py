@@ -7,6 +7,7 @@ the end of a clip changes: the zeros now stand for the mean frame.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 import numpy as np
@@ -20,11 +21,11 @@ from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.pooling import masked_mean
+from uniwhisper.model.standard import LEAST_DEVIATION
 from uniwhisper.model.uniwhisper import UniWhisper
 
 CLIPS_AT_ONCE = 16
 LEAST_CLIPS = 256
-_LEAST_DEVIATION = 1e-3  # of frames that the final normalisation gave about unit variance: below it, a dead dimension
 
 
 def mixture_waves(manifest: Manifest, config: DataConfig, *, clips: int, seed: int) -> Iterator[np.ndarray]:
@@ -63,17 +64,44 @@ def calibrate(model: UniWhisper, waves: Iterable[np.ndarray]) -> int:
             got=str(len(vectors_ND)),
             fix="ask for more with --clips, or prepare more recordings",
         )
-    mean_D = vectors_ND.mean(dim=0)
     deviation_D = vectors_ND.std(dim=0, correction=0)
-    deviation_D = torch.where(deviation_D < _LEAST_DEVIATION, 1.0, deviation_D)
+    _fold(model, vectors_ND.mean(dim=0), torch.where(deviation_D < LEAST_DEVIATION, 1.0, deviation_D))
+    return len(vectors_ND)
+
+
+@contextmanager
+def standard_folded(model: UniWhisper) -> Iterator[None]:
+    """While the block runs, what the adapter standardises frames by is in the encoder's final normalisation instead.
+
+    So a clip's vector is what the language model was asked of. Nothing to do for adapters that do not standardise.
+    """
+    if not model.adapter.config.unit_means:
+        yield
+        return
+    standard, norm = model.adapter.standard, model.encoder.final_norm
+    kept = [(tensor, tensor.detach().clone()) for tensor in (*standard.buffers(), *norm.parameters())]
+    _fold(model, standard.mean_D.double(), standard.deviation_D().double())
+    standard.batches.zero_()  # who trains on from there finds the averages anew
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, before in kept:
+                tensor.copy_(before)
+
+
+@torch.no_grad()
+def _fold(model: UniWhisper, mean_D: Tensor, deviation_D: Tensor) -> None:
+    """Make every frame (frame - mean) / deviation; float64. The language model reads what it read before."""
     norm, widen = model.encoder.final_norm, model.adapter.widen
-    stacked_OSD = widen.weight.double().unflatten(1, (model.adapter.config.stack, -1))
-    with torch.no_grad():
+    if model.adapter.config.unit_means:
+        model.adapter.standard.move(mean_D, deviation_D)
+    else:
+        stacked_OSD = widen.weight.double().unflatten(1, (model.adapter.config.stack, -1))
         widen.bias.copy_(widen.bias.double() + (stacked_OSD * mean_D).sum(dim=(1, 2)))
         widen.weight.copy_((stacked_OSD * deviation_D).flatten(1))
-        norm.weight.copy_(norm.weight.double() / deviation_D)
-        norm.bias.copy_((norm.bias.double() - mean_D) / deviation_D)
-    return len(vectors_ND)
+    norm.weight.copy_(norm.weight.double() / deviation_D)
+    norm.bias.copy_((norm.bias.double() - mean_D) / deviation_D)
 
 
 @torch.inference_mode()

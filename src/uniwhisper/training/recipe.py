@@ -57,6 +57,9 @@ class ModelConfig:
     adapter_mean_tokens: int | None = None
     """Audio tokens of the mean of a clip's frames, which `data.mean_share` of the questions are asked of; None: as many
     as in `start`'s adapter where that is taken, else one."""
+    adapter_unit_means: bool | None = None
+    """Whether that mean is heard as a direction, standardised over what was trained on, so that vectors are made for
+    cosine; None: as in `start`'s adapter where that is taken, else not."""
 
     def __post_init__(self) -> None:
         require(
