@@ -1,15 +1,16 @@
 """A training step on one GPU: encoder with all weights trained, through a frozen language model, random weights.
 
-    PYTHONPATH=src python3 benchmarks/gpu_training.py [size …]
+    PYTHONPATH=src python3 benchmarks/gpu_training.py [size …] [--only TEXT]
 
+With `--only`, of our own rows those whose name holds the text, such as "1200 s, compiled, float8, all kept".
 The step is the product's: packed audio and text, no gradient for the frozen weights, losses where answers are; compiled
 and computed again by what `uniwhisper train` calls too, once for each value of `loop.compiled` and `loop.recompute`,
 compiled with `loop.precision=float8` as well. The share of the peak is of a bfloat16 product's in every row.
 Beside it in the same run the plain way: clips padded to 30 s through transformers' encoder and language model.
 """
 
+import argparse
 import random
-import sys
 import time
 from collections.abc import Callable
 
@@ -180,7 +181,11 @@ def main() -> None:
     facts = {"device": device, "torch": torch.__version__, "matrix_TFLOPs": round(peak / 1e12, 1)}
     report = Report("gpu_training", facts)
     shape = AdapterConfig(frame_width=1, stack=STACK, hidden_width=2048, token_width=1024)
-    for size in sys.argv[1:] or ["large-v3"]:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sizes", nargs="*", default=["large-v3"], metavar="size")
+    parser.add_argument("--only", default="", metavar="TEXT")
+    asked = parser.parse_args()
+    for size in asked.sizes:
         config = WHISPER_SIZES[size]
         causal_lm = qwen3_600m()  # anew: the last size's rows left it compiled, and its plain row must not be
         shape = AdapterConfig(**{**shape.to_json(), "frame_width": config.width})
@@ -205,8 +210,10 @@ def main() -> None:
                 carry_out(model, compiled=precision != "eager", recompute=recompute, float8=precision == "float8")
                 how = f"{PRECISIONS[precision]}, {KEPT[recompute]}"
                 for kind, seconds in BATCHES if precision != "eager" else BATCHES[:1]:
-                    parts = [clips(kind, seconds, seed) for seed in range(2)]
                     name = f"{size} packed, {kind}, 2 × {seconds:.0f} s, {how}"
+                    if asked.only not in name:
+                        continue
+                    parts = [clips(kind, seconds, seed) for seed in range(2)]
                     got = measured(report, name, config, peak, parts, step)
                     if kind == "mixture" and "h_per_gpu_h" in got and "h_per_gpu_h" in base:
                         report.add("    over the plain way", ratio=got["h_per_gpu_h"] / base["h_per_gpu_h"])
