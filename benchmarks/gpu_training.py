@@ -175,16 +175,16 @@ def plain_step(encoder, adapter: Adapter, causal_lm, optimizer: torch.optim.Opti
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sizes", nargs="*", default=["large-v3"], metavar="size")
+    parser.add_argument("--only", default="", metavar="TEXT")
+    asked = parser.parse_args()
     torch.manual_seed(0)
     peak = matrix_peak()
     device = torch.cuda.get_device_name()
     facts = {"device": device, "torch": torch.__version__, "matrix_TFLOPs": round(peak / 1e12, 1)}
     report = Report("gpu_training", facts)
     shape = AdapterConfig(frame_width=1, stack=STACK, hidden_width=2048, token_width=1024)
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sizes", nargs="*", default=["large-v3"], metavar="size")
-    parser.add_argument("--only", default="", metavar="TEXT")
-    asked = parser.parse_args()
     for size in asked.sizes:
         config = WHISPER_SIZES[size]
         causal_lm = qwen3_600m()  # anew: the last size's rows left it compiled, and its plain row must not be

@@ -86,10 +86,18 @@ def test_a_hidden_folder_named_outright_is_searched(tmp_path: Path) -> None:
     assert find_audio([tmp_path / ".cache"]) == [tmp_path / ".cache/a.wav"]
 
 
-def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
-    touch(tmp_path, "a/x.wav")
-    (tmp_path / "a/loop").symlink_to(tmp_path / "a")
-    assert find_audio([tmp_path]) == [tmp_path / "a/x.wav"]
+def test_links_out_of_a_folder_are_followed_and_circles_end(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/y.wav", "elsewhere/sub/z.wav", "root/a/x.wav", "root/.store/blobs/b.wav")
+    root = tmp_path / "root"
+    (root / "a/loop").symlink_to(root / "a")
+    (root / "again").symlink_to(root / "a")
+    (root / "blobs").symlink_to(root / ".store/blobs")
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    (root / "out-again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/sub/back").symlink_to(root)
+    (tmp_path / "elsewhere/sub/circle").symlink_to(tmp_path / "elsewhere")
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    assert find_audio([root]) == [root / name for name in ("a/x.wav", "blobs/b.wav", "out/sub/z.wav", "out/y.wav")]
 
 
 def test_folder_without_audio(tmp_path: Path) -> None:

@@ -148,6 +148,20 @@ def test_an_input_of_the_wrong_type_is_named_by_its_place(embedder, bad, got):
     assert caught.value.got == got
 
 
+def test_a_tensor_is_told_how_to_become_an_array(embedder):
+    stereo = torch.from_numpy(np.stack([noise(1, 0), noise(1, 1)]))  # channels first, as torchaudio loads
+    with pytest.raises(AudioError, match="input 0 ") as caught:
+        embedder.embed([(stereo, 16_000)])
+    assert "(samples.T.cpu().numpy(), sample_rate_hz)" in caught.value.fix
+    assert len(embedder.embed([(stereo.T.cpu().numpy(), 16_000)])) == 1
+
+
+@pytest.mark.parametrize("layer", ["last", 2.0, -1, 99])
+def test_a_layer_that_is_not_there_is_refused(layer):
+    with pytest.raises(UserError, match="has no layer"):
+        Embedder.from_pretrained(layer=layer)
+
+
 def test_one_path_instead_of_a_list_is_refused(embedder):
     with pytest.raises(AudioError, match="takes a list"):
         embedder.embed("dog.wav")

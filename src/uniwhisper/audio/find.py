@@ -19,8 +19,8 @@ def find_audio(paths: Sequence[str | Path]) -> list[Path]:
     """Files in the order given, folders replaced by the audio files below them, sorted by path.
 
     A file named outright is kept whatever its extension; below a folder, the extension decides: also that of a
-    recording which nothing here decodes, so that reading it names it. Hidden files and folders, and links to folders,
-    are left out there. A file reached twice is kept once, where it came first.
+    recording which nothing here decodes, so that reading it names it. Hidden files and folders are left out there;
+    links to folders are followed. A file reached twice is kept once, where it came first.
 
     Raises:
         AudioError: a path does not exist, a folder holds no audio or cannot be listed.
@@ -55,8 +55,15 @@ def _below(folder: Path) -> list[str]:
     """Audio files below a folder, written and sorted as Paths are."""
     files: list[str] = []
     here = str(folder) == "."
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    real_root = os.path.realpath(folder)
+    linked: set[str] = set()
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        # In an order of our own: of two links to one folder the first is followed.
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and _leads_on(os.path.join(parent, name), real_root, linked)
+        )
         written = parent[2:] if here else parent  # a Path has no "./"
         files += [
             os.path.join(written, name)
@@ -67,12 +74,27 @@ def _below(folder: Path) -> list[str]:
         raise AudioError(
             f"{folder} holds no audio",
             expected=f"files ending in {' '.join(sorted(AUDIO_EXTENSIONS))}",
-            got="a folder without any, at any depth; links to folders are not followed",
+            got="a folder without any, at any depth",
             fix="name another folder, or the files themselves whatever they are called",
         )
     # Part by part: what separates parts comes before every character of a name.
     files.sort(key=lambda file: file.replace(os.sep, "\0"))
     return files
+
+
+def _leads_on(folder: str, real_root: str, linked: set[str]) -> bool:
+    """Whether to look into a folder: not by a link to what is found without it, nor twice to one, so circles end."""
+    if not os.path.islink(folder):
+        return True
+    real = os.path.realpath(folder)
+    target = Path(real)
+    found_anyway = target.is_relative_to(real_root) and not any(
+        part.startswith(".") for part in target.relative_to(real_root).parts
+    )
+    if found_anyway or real in linked:
+        return False
+    linked.add(real)
+    return True
 
 
 def _refuse(error: OSError) -> None:

@@ -51,10 +51,10 @@ class Embedder:
         layer: int | None,
         precision: Precision,
     ):
-        if layer is not None and not 0 <= layer <= encoder.config.layers:
+        if layer is not None and not (isinstance(layer, int) and 0 <= layer <= encoder.config.layers):
             raise UserError(
-                f"{source} has no layer {layer}",
-                expected=f"0 (before the first block) to {encoder.config.layers} (after the last)",
+                f"{source} has no layer {layer!r}",
+                expected=f"an integer from 0 (before the first block) to {encoder.config.layers} (after the last)",
                 got=str(layer),
                 fix="choose a layer in this range, or leave it out for the encoder's normal output",
             )

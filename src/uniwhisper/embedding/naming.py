@@ -24,13 +24,16 @@ def input_name(index: int, source: object) -> str:
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], np.ndarray):
         return f"<array {index}>"
     got = type(source).__name__
+    fix = "pass one of these, e.g. embed([(samples, 16000)])"
     if isinstance(source, np.ndarray):
         got = "an array without its sample rate"
     elif isinstance(source, tuple):
         got = "a tuple of (" + ", ".join(type(part).__name__ for part in source) + ")"
+        if len(source) == 2 and hasattr(source[0], "numpy"):
+            fix = "a tensor as an array, channels last: (samples.T.cpu().numpy(), sample_rate_hz)"
     raise AudioError(
         f"input {index} cannot be used as audio",
         expected="a path (str or Path), the bytes of a file, or (array, sample_rate_hz)",
         got=got,
-        fix="pass one of these, e.g. embed([(samples, 16000)])",
+        fix=fix,
     )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uniwhisper.core.files import atomic_output
 
 METRICS_NAME = "metrics.jsonl"
+LINE_SECONDS = 60.0
+"""At least, between lines on stderr where it is no terminal but a log."""
 
 
 class LossAverage:
@@ -46,7 +49,7 @@ class RunRecord:
         kept = [line for line in read_metrics(folder) if line["step"] <= start_step]
         with atomic_output(self.path, overwrite=True) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self.file = self.path.open("a")
+        self.file = self.path.open("a", encoding="utf-8")
         self.board = _tensorboard(folder)
         self.console = console
         self.progress = Progress(
@@ -59,6 +62,7 @@ class RunRecord:
             disable=not console.is_terminal,
         )
         self.task = self.progress.add_task("training", total=steps, completed=start_step, figures="")
+        self.steps, self._next_line = steps, time.monotonic() + LINE_SECONDS
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -80,10 +84,11 @@ class RunRecord:
         self.file.flush()
         domains = "  ".join(f"{domain} {loss:.3f}" for domain, loss in line.get("loss_by_domain", {}).items())
         if line.get("loss") is not None:
-            self.progress.update(
-                self.task,
-                figures=f"loss {line['loss']:.3f}  {domains}  {line['audio_seconds_per_second']:,.0f} audio s/s",
-            )
+            figures = f"loss {line['loss']:.3f}  {domains}  {line['audio_seconds_per_second']:,.0f} audio s/s"
+            self.progress.update(self.task, figures=figures)
+            if not self.console.is_terminal and time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + LINE_SECONDS
+                self.say(f"step {line['step']:,} of {self.steps:,}  {figures}")
         if self.board is not None:
             for name, value in line.items():
                 if isinstance(value, float):
@@ -117,10 +122,10 @@ class SilentRecord(RunRecord):
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Lines of a run's metrics; a last line cut short by a kill is dropped."""
+    """Lines of a run's metrics, up to the first that cannot be read, as one cut short by a kill."""
     path = folder / METRICS_NAME
     lines = []
-    for text in path.read_text().splitlines() if path.is_file() else ():
+    for text in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:
