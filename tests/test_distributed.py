@@ -33,10 +33,14 @@ STEPS = [
 ]
 SHORT = ["steps=4", "loop.checkpoint_every_steps=4"]
 RESIDENT = ["steps=6", "loop.checkpoint_every_steps=6", "loop.audio=resident"]
+DIRECTIONS = [*SHORT, "data.mean_share=0.9", "model.adapter_mean_tokens=3"]
+DIRECTIONS += ["model.adapter_unit_means=true", "loop.micro_batches=1"]  # whose clips are others on two ranks
 TWO_RANKS = {
     "replicas": ([], None),
     "shards": (["loop.parallel=shard"], "alone"),
     "resident": (RESIDENT, None),
+    "directions": (DIRECTIONS, None),
+    "directions sharded": ([*DIRECTIONS, "loop.parallel=shard"], None),
     "compiled": ([*SHORT, "loop.parallel=shard", "loop.compiled=true", "loop.recompute=layers"], None),
 }
 """Changes of the recipe, and the run on one rank that is gone on with; None: none. All in one start of two ranks."""
@@ -124,6 +128,12 @@ def test_audio_resident_on_every_rank_gives_the_run_of_one(ground, two, tmp_path
     recipe = override(short_recipe(ground / "lm"), [*STEPS, *RESIDENT])
     run(recipe, ground / "prepared", tmp_path / "one", cache=ground / "cache")
     assert_same_run(two / "resident", tmp_path / "one", steps=6)
+
+
+@pytest.mark.parametrize("name", ["directions", "directions sharded"])
+def test_what_means_are_standardised_by_is_of_the_clips_of_all_ranks(ground, two, tmp_path, name):
+    run(override(short_recipe(ground / "lm"), [*STEPS, *DIRECTIONS]), ground / "prepared", tmp_path / "one")
+    assert_same_run(two / name, tmp_path / "one", steps=4)
 
 
 def test_two_shards_compiled_and_computing_again_give_the_run_of_one(ground, two, tmp_path):
