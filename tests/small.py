@@ -64,9 +64,7 @@ def write_encoder(folder: Path) -> Path:
     return folder
 
 
-def small_model(
-    language_model: Path, seed: int = 0, *, mean_tokens: int = 1, unit_means: bool = False
-) -> UniWhisper:
+def small_model(language_model: Path, seed: int = 0, *, mean_tokens: int = 1, unit_means: bool = False) -> UniWhisper:
     """Small encoder, adapter and the given language model, float32 on the CPU."""
     torch.manual_seed(seed)
     encoder = WhisperEncoder(SMALL_ENCODER)

@@ -203,7 +203,10 @@ def _print(result: dict[str, Any], path: Path) -> None:
                 for direction, metrics in scores.get("directions", {}).items():
                     said = ", ".join(f"{name.replace('_', ' ')} {each['score']:.3f}" for name, each in metrics.items())
                     print(f"{marked(task)}: {pooling}, {MEASURE_NAMES[measure]}, {direction.replace('_', ' ')}: {said}")
-    print("~ another side of a task, in no average; * labels of the same corpus may have been trained on")
+    marks = "".join(map(marked, result["tasks"]))
+    meant = {"~": "another side of a task, in no average", "*": "labels of the same corpus may have been trained on"}
+    if told := "; ".join(f"{mark} {meaning}" for mark, meaning in meant.items() if mark in marks):
+        print(told)
     print(
         f"protocol {protocol['name']} {protocol['version']}; {seconds['total']} s, {seconds['vectors']} s for vectors"
     )

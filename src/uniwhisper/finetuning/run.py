@@ -12,6 +12,7 @@ from uniwhisper.core.errors import ManifestError
 from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.embedder import Embedder, Progress
 from uniwhisper.embedding.table import EmbeddingTable, Failure
+from uniwhisper.embedding.workers import worker_count
 from uniwhisper.finetuning.classifier import Classifier
 from uniwhisper.finetuning.full import FullConfig, train_encoder, unchanged
 from uniwhisper.finetuning.head import fit_head
@@ -54,7 +55,8 @@ def finetune(
         WeightsError: the model cannot be loaded.
     """
     embedder = Embedder.from_pretrained(model, device=device)
-    with Inputs(files.paths, skip=True) as inputs:
+    workers = worker_count(files.paths, embedder.device.type)
+    with Inputs(files.paths, skip=True, workers=workers) as inputs:
         table = embedder.table(inputs, progress=progress("embedding"))
         failures = list(inputs.failures)
     failed = {failure.index for failure in failures}
