@@ -46,8 +46,9 @@ def build_model(recipe: Recipe, device: torch.device) -> UniWhisper:
 def export_model(model: UniWhisper, folder: Path, *, language_model_source: str | Path, card: str) -> str:
     """Write the model folder that `--model` and `Embedder.from_pretrained` take; returns the encoder's identity.
 
-    Encoder and adapter in float16, what the adapter standardises by in the encoder's final normalisation; the language model's files are copied from where they came, since they are frozen.
-    A language model that is a hub id is named in config.json instead of copied.
+    Encoder and adapter in float16, what the adapter standardises by in the encoder's final normalisation; the language
+    model's files are copied from where they came, since they are frozen. A language model that is a hub id is named in
+    config.json instead of copied.
     """
     with atomic_output(folder, overwrite=True, folder_with="config.json") as temporary, standard_folded(model):
         temporary.mkdir()
