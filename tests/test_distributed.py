@@ -33,8 +33,7 @@ STEPS = [
 ]
 SHORT = ["steps=4", "loop.checkpoint_every_steps=4"]
 RESIDENT = ["steps=6", "loop.checkpoint_every_steps=6", "loop.audio=resident"]
-DIRECTIONS = [*SHORT, "data.mean_share=0.9", "model.adapter_mean_tokens=3"]
-DIRECTIONS += ["model.adapter_unit_means=true", "loop.micro_batches=1"]  # whose clips are others on two ranks
+DIRECTIONS = [*SHORT, "data.mean_share=0.9", "model.adapter_mean_tokens=3", "model.adapter_unit_means=true"]
 TWO_RANKS = {
     "replicas": ([], None),
     "shards": (["loop.parallel=shard"], "alone"),

@@ -9,7 +9,7 @@ from test_execution import BATCHES, gradients
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.model.config import EncoderConfig
 from uniwhisper.model.encoder import WhisperEncoder
-from uniwhisper.model.float8 import Float8Linear, Float8Mlp, float8_linear, require_float8
+from uniwhisper.model.float8 import Float8Linear, Float8Mlp, _weights_gradient, float8_linear, require_float8
 from uniwhisper.recipes import load_recipe
 from uniwhisper.training.execution import carry_out
 from uniwhisper.training.overrides import override
@@ -94,6 +94,13 @@ def test_rounding_of_the_wide_layer_averages_out():
     for got, expected in zip(*found, strict=True):
         share = float((got.double() * expected.double()).sum() / expected.double().square().sum())
         assert share == pytest.approx(1, abs=5e-3)
+
+
+@pytest.mark.parametrize("widths", [(5120, 48), (48, 5120), (4096, 32)])
+def test_gradients_of_wide_weights_are_those_of_one_product(widths):
+    torch.manual_seed(8)
+    outward_ND, x_NC = (torch.randn(24, width) for width in widths)
+    torch.testing.assert_close(_weights_gradient(outward_ND, x_NC), outward_ND.T @ x_NC, rtol=1e-5, atol=1e-4)
 
 
 def test_rows_of_zeros_and_what_is_not_finite():

@@ -10,7 +10,12 @@ from uniwhisper.training.record import RunRecord, read_metrics
 
 
 def line(step: int) -> dict:
-    return {"step": step, "loss": 1.5, "loss_by_domain": {"music": 1.5}, "audio_seconds_per_second": 1234.0}
+    return {
+        "step": step,
+        "loss": 1.5,
+        "loss_by_domain": {"music": 1.5, "sound": 1.5, "speech": 1.5},
+        "audio_seconds_per_second": 1234.0,
+    }
 
 
 def said(folder: Path, steps: list[int], *, terminal: bool) -> str:

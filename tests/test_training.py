@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from small import QUIET, write_corpus, write_encoder, write_language_model
 from uniwhisper.core.errors import OutputError, RecipeError, UserError
-from uniwhisper.core.identity import code_identity
+from uniwhisper.core.identity import code_identity, hash_json
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
 from uniwhisper.model.weights import load_encoder
@@ -29,7 +29,7 @@ from uniwhisper.training.checkpoint import Progress
 from uniwhisper.training.loop import train
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction
 from uniwhisper.training.overrides import override
-from uniwhisper.training.recipe import Recipe
+from uniwhisper.training.recipe import WITHOUT_EFFECT_ON_RESULT, Recipe
 from uniwhisper.training.record import read_metrics
 from uniwhisper.training.step import train_step
 
@@ -345,6 +345,49 @@ def test_the_adapter_comes_along_with_its_language_model_only(recipe, prepared, 
     alone = build_model(from_it, CPU).adapter
     assert alone.config.mean_tokens == 1
     assert not torch.equal(adapter.widen.weight, alone.widen.weight)
+
+
+DIRECTIONS = ["data.mean_share=0.9", "model.adapter_unit_means=true", "loop.micro_batches=2"]
+
+
+def test_a_run_of_directions_goes_on_exactly_and_its_folder_says_so(recipe, prepared, tmp_path):
+    changed = override(recipe, [*DIRECTIONS, "steps=4", "loop.checkpoint_every_steps=2"])
+    folder = run(changed, prepared, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "stopped/checkpoints/step-00000004")
+    run(changed, prepared, tmp_path / "stopped", resume=True)
+    ends = [
+        load_file(tmp_path / name / "checkpoints/step-00000004/adapter.safetensors") for name in ("whole", "stopped")
+    ]
+    assert int(ends[0]["standard.batches"]) == 4
+    assert ends[0]["standard.mean_D"].any()
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+    from_it = [f"model.start={folder}", "model.adapter_unit_means=None"]
+    assert build_model(override(changed, from_it), CPU).adapter.config.unit_means
+    with pytest.raises(RecipeError, match="does not fit the recipe"):
+        build_model(override(changed, [from_it[0], "model.adapter_unit_means=false"]), CPU)
+    with pytest.raises(RecipeError, match="asked of a mean"):
+        override(changed, ["data.mean_share=0"])
+
+
+def test_a_step_that_is_skipped_is_in_no_standard(recipe, prepared):
+    changed = override(recipe, DIRECTIONS)
+    model = build_model(changed, CPU)
+    batch = one_batch(changed, prepared, model)
+    batch.wave_BS[0] = torch.nan
+    result = train_step(model, build_optimizer(model, changed.optimizer), batch, changed, CPU)
+    assert not result.applied
+    assert not model.adapter.standard.mean_D.any()
+    assert not model.adapter.standard.batches
+
+
+def test_the_field_of_directions_left_alone_is_no_other_recipe(recipe):
+    """A run that was begun before there was the field goes on."""
+    told = recipe.to_json()
+    del told["model"]["adapter_unit_means"]
+    told["loop"] = {name: part for name, part in told["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
+    assert recipe.identity() == hash_json(told)
+    assert override(recipe, DIRECTIONS[:2]).identity() != override(recipe, DIRECTIONS[:1]).identity()
 
 
 def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_path):

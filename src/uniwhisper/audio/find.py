@@ -83,7 +83,8 @@ def _below(folder: Path) -> list[str]:
 
 
 def _leads_on(folder: str, real_root: str, linked: set[str]) -> bool:
-    """Whether to look into a folder: not by a link to what is found without it, nor twice to one, so circles end."""
+    """Whether to look into a folder: not by a link to what is found without it, nor to what the root itself lies in,
+    nor twice to one, so circles end."""
     if not os.path.islink(folder):
         return True
     real = os.path.realpath(folder)
@@ -91,7 +92,8 @@ def _leads_on(folder: str, real_root: str, linked: set[str]) -> bool:
     found_anyway = target.is_relative_to(real_root) and not any(
         part.startswith(".") for part in target.relative_to(real_root).parts
     )
-    if found_anyway or real in linked:
+    above = Path(real_root).is_relative_to(target)
+    if found_anyway or above or real in linked:
         return False
     linked.add(real)
     return True

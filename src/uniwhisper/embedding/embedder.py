@@ -8,6 +8,7 @@ each with its own log-mel maximum, and the windows' frames follow each other wit
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -51,7 +52,8 @@ class Embedder:
         layer: int | None,
         precision: Precision,
     ):
-        if layer is not None and not (isinstance(layer, int) and 0 <= layer <= encoder.config.layers):
+        whole = isinstance(layer, Integral) and not isinstance(layer, bool)
+        if layer is not None and not (whole and 0 <= layer <= encoder.config.layers):
             raise UserError(
                 f"{source} has no layer {layer!r}",
                 expected=f"an integer from 0 (before the first block) to {encoder.config.layers} (after the last)",

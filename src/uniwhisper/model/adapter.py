@@ -33,8 +33,8 @@ class AdapterConfig:
     mean_tokens: int = 1
     """Audio tokens that the mean of a clip's frames makes; 1: by the layers that frames go through."""
     unit_means: bool = False
-    """Whether frames are standardised over what was trained on, and their mean is heard as a direction: then cosine
-    is all that tells two clips apart."""
+    """Whether frames are standardised by what means of clips were like in training (`standard.py`), and the mean of a
+    clip is heard as a direction: then cosine is all that tells two clips apart."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -65,9 +65,9 @@ class Adapter(nn.Module):
     def initialise(self, *, token_std: float, generator: torch.Generator) -> None:
         """Draw the weights so that audio tokens start with the standard deviation of the text-token embeddings.
 
-        Frames leave the encoder with unit variance (final LayerNorm). `token_std` is the standard deviation of the
-        language model's embedding table: a residual stream that starts ten times larger than the frozen model was
-        trained with is not steered but blinded.
+        Frames leave the encoder with unit variance (final LayerNorm); standardised ones are larger by what a clip's
+        frames differ among each other. `token_std` is the standard deviation of the language model's embedding table: a
+        residual stream that starts ten times larger than the frozen model was trained with is not steered but blinded.
         """
         with torch.no_grad():
             nn.init.normal_(self.widen.weight, std=self.widen.in_features**-0.5, generator=generator)
@@ -95,7 +95,10 @@ class Adapter(nn.Module):
             audio_counts_B: int64, ceil(frame_counts_B / stack).
         """
         stack = self.config.stack
-        frames_BTD = self._standard(frames_BTD)
+        if self.config.unit_means:
+            place_T = torch.arange(frames_BTD.shape[1], device=frames_BTD.device)
+            padding_BT1 = (place_T >= frame_counts_B[:, None])[..., None]
+            frames_BTD = self.standard(frames_BTD).masked_fill(padding_BT1, 0)
         missing = -frames_BTD.shape[1] % stack
         frames_BTD = F.pad(frames_BTD, (0, 0, 0, missing))
         stacked = frames_BTD.reshape(frames_BTD.shape[0], -1, stack * frames_BTD.shape[2])
@@ -109,7 +112,8 @@ class Adapter(nn.Module):
         place_NS = audio.place_P[:, None] * stack + torch.arange(stack, device=frames_PD.device)
         missing_NS = place_NS >= frames.counts_B[audio.clip_P][:, None]
         rows_NS = (starts_B[audio.clip_P][:, None] + place_NS).masked_fill(missing_NS, 0)
-        stacked_NSD = self._standard(frames_PD)[rows_NS].masked_fill(missing_NS[..., None], 0)
+        frames_PD = self.standard(frames_PD) if self.config.unit_means else frames_PD
+        stacked_NSD = frames_PD[rows_NS].masked_fill(missing_NS[..., None], 0)
         return self._tokens(stacked_NSD.flatten(1)), audio
 
     def of_means(self, frames_PD: Tensor, frames: Packing) -> Tensor:
@@ -117,8 +121,8 @@ class Adapter(nn.Module):
 
         What widens the frames that an audio token stacks reads the mean of the clip's frames in the place of each.
 
-        With `unit_means` that mean is standardised and brought to a root mean square of 1 first; in training the
-        standard takes these clips in before.
+        With `unit_means` that mean is standardised and brought to a root mean square of 1 first; in training it is
+        counted for the standard of later steps.
 
         Args:
             frames_PD: encoder frames, packed as `frames` says, float32 or bfloat16.
@@ -132,9 +136,6 @@ class Adapter(nn.Module):
         project = self.project if self.config.mean_tokens == 1 else self.project_means
         hidden_BW = F.gelu(self.widen(means_BD.repeat(1, self.config.stack)))
         return project(hidden_BW).view(-1, self.config.token_width)
-
-    def _standard(self, frames: Tensor) -> Tensor:
-        return self.standard(frames) if self.config.unit_means else frames
 
     def _tokens(self, stacked: Tensor) -> Tensor:
         return self.project(F.gelu(self.widen(stacked)))

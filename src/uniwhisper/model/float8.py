@@ -8,6 +8,8 @@ be scaled by column and turned. Weights, gradients and the optimizer's sums keep
 Source: Micikevicius et al. (2022), sections 3 and 4, for E4M3 and its rounding; one scale per row, with the weights'
 gradient left out, is torchao's recipe `rowwise_with_gw_hp`. The scale by a bound is ours, and why torchao is not used:
 docs/decisions/0038-float8-training.md.
+
+Letters: N rows of a batch · C numbers in, D numbers out of a layer · K either · M rows of the right operand.
 """
 
 from typing import Any, Self
@@ -154,15 +156,15 @@ def _product(left: Rounded, right: Rounded, bias_M: Tensor | None = None) -> Ten
 
 
 def _weights_gradient(outward_ND: Tensor, x_NC: Tensor) -> Tensor:
-    """`outward_ND.T @ x_NC`: bfloat16 (D, C), in pieces where one side is wider than 3,840.
+    """`outward_ND.T @ x_NC`: bfloat16 (D, C), in two pieces where one side is wider than 4,096.
 
-    A product as wide as 5,120 is cut into more tiles than a GPU works on at once, and fewer than keep it busy twice.
+    Products that are 5,120 wide, as large-v3 has them, ran slower than those of 3,840: docs/performance.md.
     """
     # Written out, because the compiler would take a number of this module for one that changes; so below.
-    if outward_ND.shape[1] > 3840:
-        return torch.cat([piece_NK.t() @ x_NC for piece_NK in outward_ND.split(3840, dim=1)])
-    if x_NC.shape[1] > 3840:
-        return torch.cat([outward_ND.t() @ piece_NK for piece_NK in x_NC.split(3840, dim=1)], dim=1)
+    if outward_ND.shape[1] > 4096:
+        return torch.cat([piece_ND.t() @ x_NC for piece_ND in outward_ND.split(3840, dim=1)])
+    if x_NC.shape[1] > 4096:
+        return torch.cat([outward_ND.t() @ piece_NC for piece_NC in x_NC.split(3840, dim=1)], dim=1)
     return outward_ND.t() @ x_NC
 
 

@@ -16,7 +16,6 @@ from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.model.weights import load_encoder, packaged_default, random_encoder, save_encoder
-from uniwhisper.training.calibration import standard_folded
 from uniwhisper.training.recipe import ModelConfig, Recipe
 
 
@@ -46,11 +45,10 @@ def build_model(recipe: Recipe, device: torch.device) -> UniWhisper:
 def export_model(model: UniWhisper, folder: Path, *, language_model_source: str | Path, card: str) -> str:
     """Write the model folder that `--model` and `Embedder.from_pretrained` take; returns the encoder's identity.
 
-    Encoder and adapter in float16, what the adapter standardises by in the encoder's final normalisation; the language
-    model's files are copied from where they came, since they are frozen. A language model that is a hub id is named in
-    config.json instead of copied.
+    Encoder and adapter in float16; the language model's files are copied from where they came, since they are frozen.
+    A language model that is a hub id is named in config.json instead of copied.
     """
-    with atomic_output(folder, overwrite=True, folder_with="config.json") as temporary, standard_folded(model):
+    with atomic_output(folder, overwrite=True, folder_with="config.json") as temporary:
         temporary.mkdir()
         identity = save_encoder(model.encoder, temporary)
         adapter = {name: tensor.half().contiguous().cpu() for name, tensor in model.adapter.state_dict().items()}

@@ -21,7 +21,7 @@ from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.pooling import masked_mean
-from uniwhisper.model.standard import LEAST_DEVIATION
+from uniwhisper.model.standard import LEAST_DEVIATION, REMEMBERED_BATCHES
 from uniwhisper.model.uniwhisper import UniWhisper
 
 CLIPS_AT_ONCE = 16
@@ -80,8 +80,8 @@ def standard_folded(model: UniWhisper) -> Iterator[None]:
         return
     standard, norm = model.adapter.standard, model.encoder.final_norm
     kept = [(tensor, tensor.detach().clone()) for tensor in (*standard.buffers(), *norm.parameters())]
-    _fold(model, standard.mean_D.double(), standard.deviation_D().double())
-    standard.batches.zero_()  # who trains on from there finds the averages anew
+    _fold(model, standard.mean_D.clone(), standard.deviation_D())
+    standard.batches.fill_(REMEMBERED_BATCHES)  # who trains on from there goes on from these averages
     try:
         yield
     finally:

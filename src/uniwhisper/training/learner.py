@@ -12,6 +12,7 @@ from torch import nn
 
 from uniwhisper.data.tokens import TextForm, Tokenizer
 from uniwhisper.training.build import build_model, export_model, language_model_source
+from uniwhisper.training.calibration import standard_folded
 from uniwhisper.training.recipe import Recipe
 
 
@@ -63,8 +64,9 @@ class InstructionLearner:
         return model.language_model.identity()
 
     def export(self, model: Any, folder: Path, recipe: Recipe, *, card: str) -> None:
-        """As `Learner`."""
-        export_model(model, folder, language_model_source=language_model_source(recipe.model), card=card)
+        """As `Learner`; what the adapter standardises by goes into the encoder."""
+        with standard_folded(model):
+            export_model(model, folder, language_model_source=language_model_source(recipe.model), card=card)
 
 
 INSTRUCTIONS = InstructionLearner()

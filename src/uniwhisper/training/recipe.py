@@ -84,6 +84,12 @@ class ModelConfig:
             "an integer >= 1, or None",
             self.adapter_mean_tokens,
         )
+        require(
+            self.adapter_unit_means is None or isinstance(self.adapter_unit_means, bool),
+            "model.adapter_unit_means",
+            "True, False or None",
+            self.adapter_unit_means,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +215,12 @@ class Recipe:
         require(self.steps >= 1, "steps", "an integer >= 1", self.steps)
         require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
         require(
+            not self.model.adapter_unit_means or self.data.mean_share > 0,
+            "model.adapter_unit_means",
+            "questions that are asked of a mean: data.mean_share above 0",
+            f"data.mean_share {self.data.mean_share}",
+        )
+        require(
             self.loop.audio == "loader" or self.data.max_seconds < WINDOW_SECONDS,
             "data.max_seconds",
             f"below one window ({WINDOW_SECONDS}) where loop.audio is resident",
@@ -221,5 +233,7 @@ class Recipe:
     def identity(self) -> str:
         """Hash of what decides the result: not how often it is logged or saved, nor by what means it is computed."""
         value = self.to_json()
+        if self.model.adapter_unit_means is None:
+            del value["model"]["adapter_unit_means"]  # a run that was begun before there was such a field goes on
         value["loop"] = {name: part for name, part in value["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
         return hash_json(value)

@@ -96,7 +96,7 @@ class RunRecord:
 
     def say(self, text: str) -> None:
         """One line on stderr, above the progress bar."""
-        self.progress.console.print(text, highlight=False)
+        self.progress.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
 
 
 class SilentRecord(RunRecord):

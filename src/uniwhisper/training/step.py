@@ -16,6 +16,7 @@ from uniwhisper.data.batch import Batch
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.features.masking import mask_mel
 from uniwhisper.features.training_logmel import training_log_mel
+from uniwhisper.model.standard import RunningStandard
 from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
 from uniwhisper.training.distributed import ALONE, Ranks, WholeStep, plain, whole_tensor, without_exchange
 from uniwhisper.training.recipe import Recipe
@@ -70,6 +71,9 @@ def train_step(
     applied = bool(torch.isfinite(norm)) and all(map(math.isfinite, loss_sums))
     if applied:
         optimizer.step()
+    for module in plain(model).modules():
+        if isinstance(module, RunningStandard):
+            module.end_step(applied=applied)
     return StepResult(whole, loss_sums, float(norm), applied)
 
 

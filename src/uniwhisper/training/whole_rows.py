@@ -14,7 +14,8 @@ WIDEST = 4096
 
 
 class WholeRows(InductorChoices):
-    """The compiler's own choices, but for rows of 1,025 to `WIDEST` numbers that lie in one piece."""
+    """The compiler's own choices, but for rows of 1,025 to `WIDEST` numbers that lie in one piece, or are put together
+    from pieces."""
 
     @staticmethod
     def should_use_persistent_reduction(features, cooperative_reduction: bool) -> bool:
@@ -32,7 +33,7 @@ class WholeRows(InductorChoices):
     @staticmethod
     def uuid() -> str:
         """Of what the compiler's cache keeps apart from code that was made without."""
-        return f"uniwhisper-whole-rows-{WIDEST}"
+        return f"uniwhisper-whole-rows-{WIDEST}-inner-default"
 
 
 def install() -> None:
