@@ -96,7 +96,7 @@ def test_links_out_of_a_folder_are_followed_and_circles_end(tmp_path: Path) -> N
     (root / "out-again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/sub/back").symlink_to(root)
     (tmp_path / "elsewhere/sub/circle").symlink_to(tmp_path / "elsewhere")
-    (root / "up").symlink_to(tmp_path)
+    (root / "0-up").symlink_to(tmp_path)
     (root / "gone").symlink_to(tmp_path / "nowhere")
     assert find_audio([root]) == [root / name for name in ("a/x.wav", "blobs/b.wav", "out/sub/z.wav", "out/y.wav")]
 
