@@ -17,6 +17,8 @@ def calibrate(
 ) -> None:
     """Centre and scale the vectors of a trained model over its training clips, for cosine search; answers stay.
 
+    Models trained with `model.adapter_unit_means`, as the packaged one, are so already.
+
     Needs the extra `train`.
     """
     from rich.console import Console

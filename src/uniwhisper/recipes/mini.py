@@ -2,7 +2,7 @@
 
 The language model is expected in `runs/lm` (`uniwhisper pretrain-lm`). Audio lives on the GPU, so `--cache` is needed.
 Half of an H200, five minutes. The packaged model hears the same clips from a better start, and is asked less: row
-U-labels of `uniwhisper reproduce miniature`.
+U-directions of `uniwhisper reproduce miniature`.
 """
 
 from uniwhisper.data.config import AugmentConfig, DataConfig
