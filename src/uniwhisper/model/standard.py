@@ -40,7 +40,7 @@ class RunningStandard(nn.Module):
 
     @torch.no_grad()
     def count(self, means_BD: Tensor) -> None:
-        """Remember the means of clips of the running step, any floating dtype."""
+        """Remember clips of the running step by the means of their frames, `means_BD`, of any floating dtype."""
         means_BD = means_BD.double()
         clips = means_BD.new_full((1,), len(means_BD))
         self._sums += torch.cat([means_BD.sum(dim=0), means_BD.square().sum(dim=0), clips])
@@ -66,7 +66,7 @@ class RunningStandard(nn.Module):
 
     @torch.no_grad()
     def move(self, mean_D: Tensor, deviation_D: Tensor) -> None:
-        """Follow an encoder whose frames were changed to (frame - mean) / deviation."""
+        """Follow an encoder whose frames were changed to (frame - `mean_D`) / `deviation_D`, both float64."""
         moved_D = (self.mean_D - mean_D) / deviation_D
         variance_D = (self.square_D - self.mean_D.square()) / deviation_D.square()
         self.mean_D.copy_(moved_D)
