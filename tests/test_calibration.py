@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from small import small_model, write_language_model
 from uniwhisper.core.errors import WeightsError
@@ -75,9 +76,7 @@ def test_vectors_are_standard_and_audio_tokens_stay(language_model, mean_tokens,
 def heard(model: UniWhisper, waves: list[np.ndarray]) -> torch.Tensor:
     """Audio tokens of the means of all clips in one batch."""
     counts_B = torch.tensor([len(wave_S) for wave_S in waves])
-    wave_BS = torch.zeros(len(waves), int(counts_B.max()))
-    for row_S, wave_S in zip(wave_BS, waves, strict=True):
-        row_S[: len(wave_S)] = torch.from_numpy(wave_S)
+    wave_BS = pad_sequence([torch.from_numpy(wave_S) for wave_S in waves], batch_first=True)
     mel_BMF, mel_counts_B = log_mel(wave_BS, counts_B, mel_bins=80)
     return model.adapter.of_means(*model.encoder.packed(mel_BMF, mel_counts_B))
 

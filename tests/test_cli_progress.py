@@ -10,12 +10,13 @@ import pytest
 import soundfile
 
 from uniwhisper.cli import output
+from uniwhisper.core import seldom
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(seldom.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -50,7 +51,7 @@ def test_the_command_writes_them_to_stderr_alone(tmp_path):
     for name in "abc":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(16_000, np.float32), 16_000)
     code = (
-        "import sys; from uniwhisper.cli import output; output.LINE_SECONDS = 0.0\n"
+        "import sys; from uniwhisper.core import seldom; seldom.LINE_SECONDS = 0.0\n"
         "from uniwhisper.cli.app import main; sys.argv[1:] = sys.argv[1:]; main()"
     )
     arguments = ["embed", str(tmp_path), "-o", str(tmp_path / "vectors.parquet"), "--json"]

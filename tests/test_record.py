@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from uniwhisper.training import record
+from uniwhisper.core import seldom
 from uniwhisper.training.record import RunRecord, read_metrics
 
 
@@ -29,7 +29,7 @@ def said(folder: Path, steps: list[int], *, terminal: bool) -> str:
 
 def test_a_log_gets_a_line_a_minute_and_a_terminal_the_bar(tmp_path, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(record.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(seldom.time, "monotonic", lambda: clock[0])
     text = io.StringIO()
     with RunRecord(tmp_path, start_step=0, steps=3_000, console=Console(file=text)) as kept:
         for step in range(1, 31):  # ten seconds each

@@ -2,12 +2,12 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from uniwhisper.core.errors import OutputError, UserError
+from uniwhisper.core.seldom import Seldom
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,20 +26,15 @@ _ENDINGS = frozenset((
 # fmt: on
 
 
-LINE_SECONDS = 60.0
-"""Between lines of progress where stderr is no terminal but a log; a job of less says nothing."""
-
-
 class _Log:
     """Progress in lines of a log instead of a bar."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic() + LINE_SECONDS
+        self._seldom = Seldom()
 
     def say(self, line: str) -> None:
         """`line` on stderr, unless the last one is not old enough."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + LINE_SECONDS
+        if self._seldom.due():
             print(line, file=sys.stderr, flush=True)
 
 

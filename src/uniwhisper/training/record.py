@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Self
@@ -11,10 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from uniwhisper.core.files import atomic_output
+from uniwhisper.core.seldom import Seldom
 
 METRICS_NAME = "metrics.jsonl"
-LINE_SECONDS = 60.0
-"""At least, between lines on stderr where it is no terminal but a log."""
 
 
 class LossAverage:
@@ -62,7 +60,7 @@ class RunRecord:
             disable=not console.is_terminal,
         )
         self.task = self.progress.add_task("training", total=steps, completed=start_step, figures="")
-        self.steps, self._next_line = steps, time.monotonic() + LINE_SECONDS
+        self.steps, self._log = steps, Seldom()
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -86,8 +84,7 @@ class RunRecord:
         if line.get("loss") is not None:
             figures = f"loss {line['loss']:.3f}  {domains}  {line['audio_seconds_per_second']:,.0f} audio s/s"
             self.progress.update(self.task, figures=figures)
-            if not self.console.is_terminal and time.monotonic() >= self._next_line:
-                self._next_line = time.monotonic() + LINE_SECONDS
+            if not self.console.is_terminal and self._log.due():
                 self.say(f"step {line['step']:,} of {self.steps:,}  {figures}")
         if self.board is not None:
             for name, value in line.items():
