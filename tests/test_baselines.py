@@ -127,12 +127,60 @@ def test_each_row_is_answered_by_its_own_head(manifest):
     tokens = torch.tensor([text.ids for _, text in rows])
     got = model(mel, counts, torch.tensor([0, 0]), tokens, torch.tensor([2, 2]), tokens > 0)
     vector = model.encoder(mel, counts)[0].mean(dim=1)
-    expected = [-model.heads[head](vector)[0].log_softmax(0)[1].item() for head in (1, 0)]
+    expected = [-model.heads.layers[head](vector)[0].log_softmax(0)[1].item() for head in (1, 0)]
     assert got.sums_R.tolist() == pytest.approx(expected, abs=1e-5)
     assert {head.task: head.kind for head in heads_of(manifest)} == {
         "transcription": "text", "speaker_sex": "one", "caption": "several", "sound_tag": "one",
         "instrument": "one", "note": "one",
     }  # fmt: skip
+
+
+def test_heads_read_directions_and_the_encoder_they_leave_gives_them(encoder, lm, tmp_path):
+    """The loss by hand, from the standard and the vectors; then vectors of the exported encoder are standard."""
+    torch.manual_seed(0)
+    heads = (Head("instrument", "one", ("flute", "piano")), Head("transcription", "text", None))
+    model = MultiHead(WhisperEncoder(SMALL_ENCODER), heads, text_tokens=9, unit_means=True).train()
+    mel, counts = torch.randn(3, 80, 40), torch.tensor([40, 26, 40])
+    tokens = torch.tensor([[0, 0], [1, 4], [0, 1]])
+    asked = (torch.tensor([0, 1, 2]), tokens, torch.tensor([2, 2, 2]), tokens > 0)
+    model(mel, counts, *asked)
+    model.heads.standard.end_step(applied=True)
+    frames, frame_counts = model.encoder(mel, counts)
+    vectors = torch.stack([one[:count].mean(0) for one, count in zip(frames, frame_counts.tolist(), strict=True)])
+    mean, deviation = vectors.mean(0), vectors.std(0, correction=0)
+    standard = (vectors - mean) / deviation
+    unit = standard / standard.square().mean(dim=1, keepdim=True).sqrt()
+    got = model.eval()(mel, counts, *asked).sums_R
+    instrument, text = model.heads.layers
+    expected = [-instrument(unit[clip]).log_softmax(0)[right].item() for clip, right in ((0, 0), (2, 1))]
+    assert got[[0, 2]].tolist() == pytest.approx(expected, abs=1e-4)
+    heard = (frames[1:2, : frame_counts[1]] - mean) / deviation
+    by_hand = ctc(text(heard), frame_counts[1:2], torch.tensor([[4]]), torch.tensor([1]))
+    assert got[1].item() == pytest.approx(by_hand.item(), abs=1e-4)
+
+    tokenizer = FrozenLanguageModel.load(lm).tokenizer
+    learner = MultiHeadLearner(heads, tokenizer, 9, unit_means=True)
+    before = hash_tensors(model.state_dict())
+    learner.export(model, tmp_path / "made", recipe(encoder, lm), card="")
+    assert hash_tensors(model.state_dict()) == before
+    made = load_encoder(tmp_path / "made").encoder(mel, counts)[0]
+    of_made = torch.stack([one[:count].mean(0) for one, count in zip(made, frame_counts.tolist(), strict=True)])
+    torch.testing.assert_close(of_made, standard, atol=5e-3, rtol=5e-3)  # weights are kept in half precision
+
+
+def test_a_trained_language_model_leaves_standard_vectors_too(encoder, lm, tmp_path):
+    """What its adapter standardises by goes into the encoder, as it does for U."""
+    directions = recipe(encoder, lm, mean_share=0.5)
+    directions = replace(directions, model=replace(directions.model, adapter_unit_means=True))
+    learner = LanguageModelLearner(pretrained=True, trained=True)
+    model = learner.build(directions, torch.device("cpu"))
+    model.adapter.standard.count(3 + 2 * torch.randn(50, model.encoder.config.width))
+    model.adapter.standard.end_step(applied=True)
+    mel, counts = torch.randn(1, 80, 40), torch.tensor([40])
+    learner.export(model, tmp_path / "made", directions, card="")
+    made = load_encoder(tmp_path / "made").encoder(mel, counts)[0]
+    expected = model.adapter.standard(model.encoder(mel, counts)[0])
+    torch.testing.assert_close(made, expected, atol=5e-3, rtol=5e-3)
 
 
 def weights(model: FrozenLanguageModel) -> str:
@@ -184,6 +232,10 @@ def test_every_objective_trains_and_leaves_an_encoder(manifest, encoder, lm, tmp
         "own": (whisper, {"domain_weights": {"speech": 1.0}, "tasks": ("transcription",)}),
         "W-dec": (replace(whisper, sequence="instructions"), {}),
         "heads": (MultiHeadLearner(heads, tokenizer, len(tokenizer)), {"tasks": tuple(head.task for head in heads)}),
+        "directions": (
+            MultiHeadLearner(heads, tokenizer, len(tokenizer), unit_means=True),
+            {"tasks": tuple(head.task for head in heads)},
+        ),
         "C": (ContrastiveLearner(), {"tasks": TASKS}),
     }
     before = load_encoder(encoder).identity

@@ -177,14 +177,20 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
     assert set(SMOKE_ROWS) <= set(ROWS)
 
 
-def test_u_labels_is_asked_what_heads_are_asked_and_u_more(data, lm, tmp_path):
+def test_u_is_asked_what_heads_are_asked_and_u_everything_more(data, lm, tmp_path):
     chain = small_chain(data, lm, tmp_path)
-    asked = {
-        name: chain.recipe(Job(name, 0), chain.scale, "somewhere").data.tasks
-        for name in ("U-labels", "U", "multi-head")
-    }
-    assert asked["U-labels"] == asked["multi-head"] != asked["U"]
-    assert not {"recording", "sound_tag_pair", "order"} & set(asked["U-labels"])
+    going_on = [row for row in available_rows(chain.scale) if row != "C" and ROWS[row].after]
+    recipes = {name: chain.recipe(Job(name, 0), chain.scale, "somewhere") for name in going_on}
+    assert {name for name, made in recipes.items() if made.data.tasks is None} == {"U-everything"}
+    assert len({made.data.tasks for made in recipes.values()}) == 2
+    assert not {"recording", "sound_tag_pair", "order"} & set(recipes["U"].data.tasks)
+    heard = {name for name, made in recipes.items() if made.model.adapter_unit_means}
+    assert heard == set(going_on) - {"U-plain-means", "W-dec", "multi-head", "multi-head-plain-means"}
+    learners = {name: chain.learners.of(ROWS[name]) for name in ("multi-head", "multi-head-plain-means")}
+    assert [one.unit_means for one in learners.values()] == [True, False]
+    plain = Job("multi-head-plain-means", 0)
+    keys = {chain._key(job, chain.scale, None) for job in (plain, replace(plain, row="multi-head"))}
+    assert len(keys) == 2
 
 
 def done(row: str, steps: int, audio: float) -> Done:

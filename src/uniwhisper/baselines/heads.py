@@ -27,7 +27,9 @@ from uniwhisper.data.tasks import Task, all_tasks
 from uniwhisper.data.tokens import TextForm, TextTokens, Tokenizer
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.pooling import masked_mean
+from uniwhisper.model.standard import RunningStandard
 from uniwhisper.model.uniwhisper import AnswerLosses
+from uniwhisper.training.calibration import standard_folded
 from uniwhisper.training.recipe import Recipe
 
 Kind = Literal["one", "several", "text"]
@@ -92,19 +94,46 @@ class HeadTargets:
         return rows
 
 
+class Heads(nn.Module):
+    """A linear layer for each task, on what they all read."""
+
+    def __init__(self, width: int, sizes: Sequence[int], *, unit_means: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+        self.standard = RunningStandard(width) if unit_means else None
+
+    def read(self, frames_BTD: Tensor, frame_counts_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, D) and clips' vectors (B, D) as the layers read them.
+
+        Args:
+            frames_BTD: encoder frames.
+            frame_counts_B: int64, real frames of each clip.
+        """
+        vectors_BD = masked_mean(frames_BTD, frame_counts_B)
+        if self.standard is None:
+            return frames_BTD, vectors_BD
+        return self.standard(frames_BTD), self.standard.directions(vectors_BD, counted=self.training)
+
+
 class MultiHead(nn.Module):
-    """Encoder and heads, both trained."""
+    """Encoder and heads, both trained.
+
+    With `unit_means` the heads hear of a clip what the language model of U does: its frames standardised by what means
+    of clips were like so far, and their mean as a direction.
+    """
 
     TRAINED = ("encoder", "heads")
 
-    def __init__(self, encoder: WhisperEncoder, heads: Sequence[Head], text_tokens: int) -> None:
+    def __init__(
+        self, encoder: WhisperEncoder, heads: Sequence[Head], text_tokens: int, *, unit_means: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.kinds = [head.kind for head in heads]
         # CTC's blank is the last.
         sizes = [text_tokens if h.labels is None else len(h.labels) for h in heads]
         sizes = [size + (kind == "text") for size, kind in zip(sizes, self.kinds, strict=True)]
-        self.heads = nn.ModuleList(nn.Linear(encoder.config.width, size) for size in sizes)
+        self.heads = Heads(encoder.config.width, sizes, unit_means=unit_means)
 
     def forward(
         self,
@@ -122,7 +151,7 @@ class MultiHead(nn.Module):
                 `HeadTargets` makes them.
         """
         frames_BTD, frame_counts_B = self.encoder(mel_BMF, mel_counts_B)
-        vectors_BD = masked_mean(frames_BTD, frame_counts_B)
+        frames_BTD, vectors_BD = self.heads.read(frames_BTD, frame_counts_B)
         device = frames_BTD.device
         head_R, targets_RL = tokens_RL[:, 0], tokens_RL[:, 1:].to(device)
         target_counts_R = token_counts_R - 1
@@ -132,7 +161,7 @@ class MultiHead(nn.Module):
             rows_N = (head_R == number).nonzero().squeeze(1)
             on_N = rows_N.to(device)
             clips_N, counts_N = clip_R[rows_N].to(device), target_counts_R[rows_N]
-            kind, head = self.kinds[number], self.heads[number]
+            kind, head = self.kinds[number], self.heads.layers[number]
             if kind == "text":
                 logits_NTV = head(frames_BTD[clips_N]).float()
                 losses_N = ctc(logits_NTV, frame_counts_B[clips_N], targets_RL[on_N], counts_N)
@@ -185,17 +214,19 @@ class MultiHeadLearner:
     tokenizer: Tokenizer
     text_tokens: int
     """Entries of the tokenizer."""
+    unit_means: bool = False
 
     def describe(self) -> dict[str, Any]:
         """As `Learner`."""
-        return {"name": "multi-head", "heads": [[head.task, head.kind, head.labels] for head in self.heads]}
+        heads = [[head.task, head.kind, head.labels] for head in self.heads]
+        return {"name": "multi-head", "heads": heads} | ({"unit_means": True} if self.unit_means else {})
 
     def build(self, recipe: Recipe, device: torch.device) -> MultiHead:
         """As `Learner`."""
         encoder = start_encoder(recipe)
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(recipe.seed)
-            model = MultiHead(encoder, self.heads, self.text_tokens)
+            model = MultiHead(encoder, self.heads, self.text_tokens, unit_means=self.unit_means)
         return model.to(device).train()
 
     def reader(self, model: nn.Module) -> TextForm:  # noqa: ARG002
@@ -207,5 +238,6 @@ class MultiHeadLearner:
         return "nothing"
 
     def export(self, model: Any, folder: Path, recipe: Recipe, *, card: str) -> None:  # noqa: ARG002
-        """As `Learner`: the encoder."""
-        write_encoder_folder(model.encoder, folder, card=card)
+        """As `Learner`: the encoder; what the heads standardise by goes into it."""
+        with standard_folded(model.encoder, model.heads.standard):
+            write_encoder_folder(model.encoder, folder, card=card)

@@ -15,6 +15,7 @@ from uniwhisper.data.tokens import Tokenizer
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.training.build import build_adapter, language_model_source
+from uniwhisper.training.calibration import standard_folded
 from uniwhisper.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ class LanguageModelLearner:
         return "nothing" if self.trained else model.language_model.identity()
 
     def export(self, model: Any, folder: "Path", recipe: Recipe, *, card: str) -> None:  # noqa: ARG002
-        """As `Learner`: the encoder, which is what is judged."""
-        write_encoder_folder(model.encoder, folder, card=card)
+        """As `Learner`: the encoder, which is what is judged; what the adapter standardises by goes into it."""
+        with standard_folded(model.encoder, model.adapter.standard):
+            write_encoder_folder(model.encoder, folder, card=card)
 
 
 def randomised(causal_lm: "PreTrainedModel", seed: int) -> "PreTrainedModel":

@@ -59,8 +59,7 @@ class Adapter(nn.Module):
         self.project = nn.Linear(config.hidden_width, config.token_width)
         if config.mean_tokens > 1:
             self.project_means = nn.Linear(config.hidden_width, config.mean_tokens * config.token_width)
-        if config.unit_means:
-            self.standard = RunningStandard(config.frame_width)
+        self.standard = RunningStandard(config.frame_width) if config.unit_means else None
 
     def initialise(self, *, token_std: float, generator: torch.Generator) -> None:
         """Draw the weights so that audio tokens start with the standard deviation of the text-token embeddings.
@@ -95,7 +94,7 @@ class Adapter(nn.Module):
             audio_counts_B: int64, ceil(frame_counts_B / stack).
         """
         stack = self.config.stack
-        if self.config.unit_means:
+        if self.standard is not None:
             place_T = torch.arange(frames_BTD.shape[1], device=frames_BTD.device)
             padding_BT1 = (place_T >= frame_counts_B[:, None])[..., None]
             frames_BTD = self.standard(frames_BTD).masked_fill(padding_BT1, 0)
@@ -112,7 +111,7 @@ class Adapter(nn.Module):
         place_NS = audio.place_P[:, None] * stack + torch.arange(stack, device=frames_PD.device)
         missing_NS = place_NS >= frames.counts_B[audio.clip_P][:, None]
         rows_NS = (starts_B[audio.clip_P][:, None] + place_NS).masked_fill(missing_NS, 0)
-        frames_PD = self.standard(frames_PD) if self.config.unit_means else frames_PD
+        frames_PD = frames_PD if self.standard is None else self.standard(frames_PD)
         stacked_NSD = frames_PD[rows_NS].masked_fill(missing_NS[..., None], 0)
         return self._tokens(stacked_NSD.flatten(1)), audio
 
@@ -128,10 +127,8 @@ class Adapter(nn.Module):
             frames_PD: encoder frames, packed as `frames` says, float32 or bfloat16.
         """
         means_BD = frames.sums(frames_PD, torch.float32) / frames.counts_B[:, None]
-        if self.config.unit_means:
-            if self.training:
-                self.standard.count(means_BD)
-            means_BD = F.rms_norm(self.standard(means_BD), means_BD.shape[1:])
+        if self.standard is not None:
+            means_BD = self.standard.directions(means_BD, counted=self.training)
         means_BD = means_BD.to(frames_PD.dtype)
         project = self.project if self.config.mean_tokens == 1 else self.project_means
         hidden_BW = F.gelu(self.widen(means_BD.repeat(1, self.config.stack)))

@@ -7,6 +7,7 @@ and is taken in when it has moved the weights; a step that is skipped leaves not
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 LEAST_DEVIATION = 1e-3
 """Of means of frames that the final normalisation gave about unit variance: below it, a dead dimension."""
@@ -37,6 +38,16 @@ class RunningStandard(nn.Module):
         """float64; 1 where a dimension hardly varies."""
         deviation_D = (self.square_D - self.mean_D.square()).clamp(min=0).sqrt()
         return torch.where(deviation_D < LEAST_DEVIATION, 1.0, deviation_D)
+
+    def directions(self, means_BD: Tensor, *, counted: bool) -> Tensor:
+        """Means of clips' frames standardised and brought to a root mean square of 1; shape and dtype of `means_BD`.
+
+        Args:
+            counted: remember them for the standard of later steps.
+        """
+        if counted:
+            self.count(means_BD)
+        return F.rms_norm(self(means_BD), means_BD.shape[1:])
 
     @torch.no_grad()
     def count(self, means_BD: Tensor) -> None:

@@ -137,7 +137,7 @@ class Chain:
         row = ROWS[job.row]
         if not steps_of(row, scale):
             return None
-        return recipe_of(row, scale, job.seed, start, self.learners.tasks(row.asked_as or row.objective))
+        return recipe_of(row, scale, job.seed, start, self.learners.tasks(row))
 
     def _judged_before(self) -> list[Job]:
         """Jobs whose folder says that they are judged, and so are those that they need."""
@@ -175,6 +175,8 @@ class Chain:
             # What it starts from is its weights, not where they lie.
             recipe = replace(recipe, model=replace(recipe.model, start=start and "start"))
             value |= {"recipe": recipe.identity(), "objective": row.objective, "manifest": self.manifest.hash}
+            if row.unit_means:  # of heads the recipe does not say it
+                value["unit_means"] = True
         if _chooses(job, scale):
             value |= {"development": load_suite(scale.development).hash, "candidates": scale.start_candidates}
         if start is not None:

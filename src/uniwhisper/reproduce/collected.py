@@ -89,6 +89,7 @@ def _require_plan(chain: Chain, one: Done, folder: Path) -> None:
     }
     for part in sorted(expected.keys() | got.keys()):
         _require(folder, f"recipe's {part}", _placeless(expected.get(part)), _placeless(got.get(part)))
+    _require(folder, "learner", _placeless(chain.learners.of(row).describe()), _placeless(written.get("learner")))
     if row.objective == "instructions":
         asked = written.get("language_model_identity")
         _require(folder, "language model's weights", chain.learners.language_model_identity, str(asked))

@@ -52,7 +52,7 @@ def describe(chain: Chain, rows: Sequence[str], seeds: Sequence[int]) -> dict[st
         audio = 0.0
         if steps:
             started = "start" if row.after or scale.start else None
-            recipe = recipe_of(row, scale, job.seed, started, chain.learners.tasks(row.objective))
+            recipe = recipe_of(row, scale, job.seed, started, chain.learners.tasks(row))
             assert recipe.data.audio_seconds_per_step is not None, "rows are compared by the audio they heard"
             # That there is something to draw; a whole group of steps would say no more.
             little = replace(recipe.data, audio_seconds_per_step=1.0, group_steps=1)

@@ -13,7 +13,7 @@ from uniwhisper.baselines.whisper_text import OWN_TASKS
 from uniwhisper.data.instructions import answers
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.model.language_model import FrozenLanguageModel
-from uniwhisper.reproduce.rows import Objective
+from uniwhisper.reproduce.rows import Row
 from uniwhisper.training.learner import INSTRUCTIONS, Learner
 
 
@@ -24,12 +24,14 @@ class Learners:
     manifest: Manifest
     language_model: str
 
-    def of(self, objective: Objective) -> Learner:
-        """The learner of an objective.
+    def of(self, row: Row) -> Learner:
+        """The learner of a row that is trained.
 
         Raises:
             WeightsError: the language model's tokenizer cannot be loaded.
         """
+        objective = row.objective
+        assert objective is not None, "what takes steps has an objective"
         if objective == "instructions":
             return INSTRUCTIONS
         if objective == "contrastive":
@@ -39,7 +41,7 @@ class Learners:
             return LanguageModelLearner(pretrained=weights == "pretrained", trained=state == "trained")
         tokenizer = FrozenLanguageModel.load(self.language_model).tokenizer
         if objective == "multi-head":
-            return MultiHeadLearner(heads=self._heads, tokenizer=tokenizer, text_tokens=len(tokenizer))
+            return MultiHeadLearner(self._heads, tokenizer, len(tokenizer), unit_means=row.unit_means)
         return WhisperLearner(
             tokenizer=tokenizer,
             text_tokens=len(tokenizer),
@@ -47,8 +49,9 @@ class Learners:
             sequence="own" if objective == "whisper" else "instructions",
         )
 
-    def tasks(self, objective: Objective | None) -> Sequence[str] | None:
-        """What an objective can be asked; None: everything."""
+    def tasks(self, row: Row) -> Sequence[str] | None:
+        """What a row is asked; None: everything."""
+        objective = row.asked_as or row.objective
         if objective == "whisper":
             return OWN_TASKS
         if objective == "contrastive":

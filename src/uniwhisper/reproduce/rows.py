@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from uniwhisper.baselines.whisper_text import OWN_TASKS
 from uniwhisper.data.config import DataConfig
@@ -39,7 +39,7 @@ class Row:
     share: float = 1.0
     """Part of the training clips."""
     unit_means: bool = False
-    """Whether the language model hears the mean of a clip as a direction."""
+    """Whether what reads the mean of a clip, a language model or heads, hears it as a direction."""
 
     @property
     def needs(self) -> str | None:
@@ -50,6 +50,14 @@ class Row:
     def long(self) -> bool:
         """Whether it is one of the runs that the gate stands before."""
         return self.objective is not None and "M" in self.steps
+
+
+def _u(name: str, what: str, **changes: Any) -> Row:
+    """A row of U's recipe, which asks what heads can be asked, of a mean that is heard as a direction."""
+    return replace(
+        Row(name=name, what=what, objective="instructions", after="S", asked_as="multi-head", unit_means=True),
+        **changes,
+    )
 
 
 _ROWS = (
@@ -67,70 +75,36 @@ _ROWS = (
         steps="N + M",
         speech_only=True,
     ),
-    Row(
-        name="U",
-        what="UniWhisper: from S, all domains as instructions through the frozen language model",
-        objective="instructions",
-        after="S",
-    ),
-    Row(
-        name="U-speech",
-        what="U's recipe on speech alone",
-        objective="instructions",
-        after="S",
-        speech_only=True,
-    ),
-    Row(
-        name="U-labels",
-        what="U asked what heads can be asked: neither of clips put together nor for names of recordings",
-        objective="instructions",
-        after="S",
-        asked_as="multi-head",
-    ),
-    Row(
-        name="U-directions",
-        what="U-labels with the mean of a clip heard as a direction, standardised over the training clips",
-        objective="instructions",
-        after="S",
-        asked_as="multi-head",
-        unit_means=True,
-    ),
-    Row(name="U-scratch-M", what="U's recipe from random weights, for M steps", objective="instructions"),
-    Row(
-        name="U-scratch-N+M",
-        what="U's recipe from random weights, for N + M steps",
-        objective="instructions",
-        steps="N + M",
-    ),
+    _u("U", "UniWhisper: from S, all domains as instructions through the frozen language model"),
+    _u("U-speech", "U's recipe on speech alone", speech_only=True),
+    _u("U-plain-means", "U with the mean of a clip heard as it is, not as a direction", unit_means=False),
+    _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
+    _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
+    _u("U-scratch-N+M", "U's recipe from random weights, for N + M steps", after=None, steps="N + M"),
     Row(
         name="W-dec",
         what="U's data through Whisper's own decoder, which goes on from S's",
         objective="whisper instructions",
         after="S",
+        asked_as="multi-head",
     ),
-    Row(
-        name="LM-random-frozen",
-        what="U through a language model of random weights: a control",
-        objective="random frozen",
-        after="S",
-    ),
-    Row(
-        name="LM-pretrained-trained",
-        what="U with the language model trained along: full fine-tuning of everything",
+    _u("LM-random-frozen", "U through a language model of random weights: a control", objective="random frozen"),
+    _u(
+        "LM-pretrained-trained",
+        "U with the language model trained along: full fine-tuning of everything",
         objective="pretrained trained",
-        after="S",
     ),
-    Row(
-        name="LM-random-trained",
-        what="U with a language model trained from random weights",
-        objective="random trained",
-        after="S",
-    ),
-    Row(
-        name="multi-head",
-        what="U's clips with a head and a loss for each task, instead of a language model",
+    _u("LM-random-trained", "U with a language model trained from random weights", objective="random trained"),
+    _u(
+        "multi-head",
+        "U's clips with a head and a loss for each task, instead of a language model; heads read directions, as U",
         objective="multi-head",
-        after="S",
+    ),
+    _u(
+        "multi-head-plain-means",
+        "multi-head with heads that read the mean as it is",
+        objective="multi-head",
+        unit_means=False,
     ),
     Row(
         name="C",
@@ -138,10 +112,10 @@ _ROWS = (
         objective="contrastive",
         steps="N",
     ),
-    Row(name="C+U", what="U's recipe from C instead of S", objective="instructions", after="C"),
-    Row(name="U-half", what="U on half of the clips", objective="instructions", after="S", share=1 / 2),
-    Row(name="U-quarter", what="U on a quarter of the clips", objective="instructions", after="S", share=1 / 4),
-    Row(name="U-eighth", what="U on an eighth of the clips", objective="instructions", after="S", share=1 / 8),
+    _u("C+U", "U's recipe from C instead of S", after="C"),
+    _u("U-half", "U on half of the clips", share=1 / 2),
+    _u("U-quarter", "U on a quarter of the clips", share=1 / 4),
+    _u("U-eighth", "U on an eighth of the clips", share=1 / 8),
     Row(name="log-mel", what="floor: mean and deviation of log-mel", objective=None),
     Row(name="random", what="floor: the encoder untrained", objective=None),
 )
@@ -156,6 +130,8 @@ COMPARED = (
     ("S", "U"),
     ("S-long", "U"),
     ("U-speech", "U"),
+    ("U-plain-means", "U"),
+    ("U-everything", "U"),
     ("U-scratch-M", "U"),
     ("U-scratch-N+M", "U"),
     ("W-dec", "U"),
@@ -163,11 +139,8 @@ COMPARED = (
     ("LM-pretrained-trained", "U"),
     ("LM-random-trained", "U"),
     ("multi-head", "U"),
-    ("multi-head", "U-labels"),
-    ("U", "U-labels"),
-    ("S", "U-directions"),
-    ("multi-head", "U-directions"),
-    ("U-labels", "U-directions"),
+    ("multi-head-plain-means", "U"),
+    ("multi-head-plain-means", "U-plain-means"),
     ("C", "C+U"),
     ("log-mel", "U"),
     ("random", "U"),
@@ -175,20 +148,26 @@ COMPARED = (
 """(First, second): the table shows second minus first."""
 
 EQUAL = (
-    ("U", "U-speech"),
-    ("U", "U-scratch-M"),
-    ("U", "W-dec"),
-    ("U", "LM-random-frozen"),
-    ("U", "LM-pretrained-trained"),
-    ("U", "LM-random-trained"),
-    ("U", "multi-head"),
-    ("U", "U-labels"),
-    ("U-labels", "U-directions"),
-    ("U", "C+U"),
+    *(
+        ("U", other)
+        for other in (
+            "U-speech",
+            "U-plain-means",
+            "U-everything",
+            "U-scratch-M",
+            "W-dec",
+            "LM-random-frozen",
+            "LM-pretrained-trained",
+            "LM-random-trained",
+            "multi-head",
+            "multi-head-plain-means",
+            "C+U",
+            "U-half",
+            "U-quarter",
+            "U-eighth",
+        )
+    ),
     ("S", "C"),
-    ("U", "U-half"),
-    ("U", "U-quarter"),
-    ("U", "U-eighth"),
     ("S+U", "S-long"),
     ("S+U", "U-scratch-N+M"),
 )
@@ -232,7 +211,7 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
             encoder_size=scale.size if start is None else None,
             language_model=scale.language_model,
             adapter_mean_tokens=1 if row.objective in _WITHOUT_AUDIO_TOKENS else scale.mean_tokens,
-            adapter_unit_means=row.unit_means or None,
+            adapter_unit_means=(row.unit_means and row.objective not in _WITHOUT_AUDIO_TOKENS) or None,
         ),
         data=_data(row, scale.data, tasks),
         optimizer=scale.optimizer if row.after else scale.start_optimizer,

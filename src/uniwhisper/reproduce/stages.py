@@ -40,8 +40,6 @@ def train_row(
         return facts
     say(f"{job.folder_name}: training {recipe.steps:,} steps")
     run = state.folder / "run"
-    objective = ROWS[job.row].objective
-    assert objective is not None, "what takes steps has an objective"
     model = train(
         recipe,
         chain.manifest,
@@ -50,7 +48,7 @@ def train_row(
         device=chain.device,
         cache=chain.cache,
         console=chain.console,
-        learner=chain.learners.of(objective),
+        learner=chain.learners.of(ROWS[job.row]),
     )
     facts |= _heard(run, recipe.steps) | {"model": model.relative_to(chain.output).as_posix()}
     files = [path for folder in (model, run / "models") for path in folder.rglob("*") if path.is_file()]

@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import LayerNorm
 
 from uniwhisper.core.errors import WeightsError
 from uniwhisper.data.config import DataConfig
@@ -20,8 +21,9 @@ from uniwhisper.data.decoded import EncodedReader
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
 from uniwhisper.features.logmel import log_mel
+from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.pooling import masked_mean
-from uniwhisper.model.standard import LEAST_DEVIATION, REMEMBERED_BATCHES
+from uniwhisper.model.standard import LEAST_DEVIATION, REMEMBERED_BATCHES, RunningStandard
 from uniwhisper.model.uniwhisper import UniWhisper
 
 CLIPS_AT_ONCE = 16
@@ -70,18 +72,24 @@ def calibrate(model: UniWhisper, waves: Iterable[np.ndarray]) -> int:
 
 
 @contextmanager
-def standard_folded(model: UniWhisper) -> Iterator[None]:
-    """While the block runs, what the adapter standardises frames by is in the encoder's final normalisation instead.
+def standard_folded(encoder: WhisperEncoder, standard: RunningStandard | None) -> Iterator[None]:
+    """While the block runs, what frames are standardised by is in the encoder's final normalisation instead.
 
-    So a clip's vector is what the language model was asked of. Nothing to do for adapters that do not standardise.
+    So a clip's vector is what was asked of in training.
+
+    Args:
+        standard: of the adapter, or whatever stands in its place; None: nothing was standardised, nothing to do.
     """
-    if not model.adapter.config.unit_means:
+    if standard is None:
         yield
         return
-    standard, norm = model.adapter.standard, model.encoder.final_norm
+    norm = encoder.final_norm
     kept = [(tensor, tensor.detach().clone()) for tensor in (*standard.buffers(), *norm.parameters())]
-    _fold(model, standard.mean_D.clone(), standard.deviation_D())
-    standard.batches.fill_(REMEMBERED_BATCHES)  # who trains on from there goes on from these averages
+    with torch.no_grad():
+        mean_D, deviation_D = standard.mean_D.clone(), standard.deviation_D()
+        standard.move(mean_D, deviation_D)
+        _fold_norm(norm, mean_D, deviation_D)
+        standard.batches.fill_(REMEMBERED_BATCHES)  # who trains on from there goes on from these averages
     try:
         yield
     finally:
@@ -93,13 +101,17 @@ def standard_folded(model: UniWhisper) -> Iterator[None]:
 @torch.no_grad()
 def _fold(model: UniWhisper, mean_D: Tensor, deviation_D: Tensor) -> None:
     """Make every frame (frame - mean) / deviation; float64. The language model reads what it read before."""
-    norm, widen = model.encoder.final_norm, model.adapter.widen
-    if model.adapter.config.unit_means:
-        model.adapter.standard.move(mean_D, deviation_D)
+    widen, standard = model.adapter.widen, model.adapter.standard
+    if standard is not None:
+        standard.move(mean_D, deviation_D)
     else:
         stacked_OSD = widen.weight.double().unflatten(1, (model.adapter.config.stack, -1))
         widen.bias.copy_(widen.bias.double() + (stacked_OSD * mean_D).sum(dim=(1, 2)))
         widen.weight.copy_((stacked_OSD * deviation_D).flatten(1))
+    _fold_norm(model.encoder.final_norm, mean_D, deviation_D)
+
+
+def _fold_norm(norm: LayerNorm, mean_D: Tensor, deviation_D: Tensor) -> None:
     norm.weight.copy_(norm.weight.double() / deviation_D)
     norm.bias.copy_((norm.bias.double() - mean_D) / deviation_D)
 

@@ -65,7 +65,7 @@ class InstructionLearner:
 
     def export(self, model: Any, folder: Path, recipe: Recipe, *, card: str) -> None:
         """As `Learner`; what the adapter standardises by goes into the encoder."""
-        with standard_folded(model):
+        with standard_folded(model.encoder, model.adapter.standard):
             export_model(model, folder, language_model_source=language_model_source(recipe.model), card=card)
 
 
