@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from uniwhisper.evaluation.encoders import JudgedEncoder
 from uniwhisper.evaluation.runner import evaluate
 from uniwhisper.evaluation.speech import character_error_rate, word_errors
 from uniwhisper.evaluation.spool import Frames
-from uniwhisper.evaluation.suites import load_suite
+from uniwhisper.evaluation.suites import SuiteError, load_suite
 
 
 def test_greedy_decoding_by_hand():
@@ -169,3 +170,25 @@ def test_an_encoder_without_frames_is_not_scored_and_says_so(songs):
         task["scores"] == {} and task["clips"]["scored"] == 0 and any("needs frames" in note for note in task["notes"])
     )
     assert judgement.result["averages"]["headline"]["own"] == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (False, "fold 1 cannot be scored, there is nothing said in it\n  expected: words in the field 'text'"),
+        (True, "too few clips could be embedded to score fold 1\n  expected: clips with words in the fold"),
+    ],
+    ids=["none", "lost"],
+)
+def test_a_fold_in_which_nothing_is_said_is_refused(songs, broken, message):
+    said = {text: (sung(text), {"text": text}) for text in ("a", "b", "ab", "ba")}
+    silent = {"still": (sung("a"), {"text": ""}), "blank": (sung("b"), {"text": " \t"})}
+    write_tar(songs / "data" / "songs" / "fold-0.tar", said)
+    last = {"lost": (b"no audio", {"text": "a b"})} if broken else {}
+    write_tar(songs / "data" / "songs" / "fold-1.tar", silent | last)
+    suite = json.loads((songs / "s.json").read_text())
+    rule = {"by": "archive", "pattern": r"fold-(\d)\.tar", "names": ["0", "1"], "scored": ["1"]}
+    suite["tasks"][0] |= {"folds": rule, "group": None}
+    (songs / "s.json").write_text(json.dumps(suite))
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        evaluate(JudgedEncoder(Spectrum(), "x", "x"), load_suite(songs / "s.json"), songs / "data", cache=None)

@@ -277,3 +277,15 @@ def _check(result: TaskClips) -> None:
                 got=f"{inside} of {len(clips)} clips in it",
                 fix="unpack the set again, all of it",
             )
+        if task.kind == "asr" and not any(clip.fold == fold and has_words(clip) for clip in clips):
+            raise SuiteError(
+                f"task {task.name}: fold {fold} cannot be scored, there is nothing said in it",
+                expected=f"words in the field {task.label.field!r} of one of its clips or more",
+                got=f"none in {inside} clips",
+                fix="check the suite's label rule against the data, or leave the fold out of the scored ones",
+            )
+
+
+def has_words(clip: Clip) -> bool:
+    """Whether the text of a clip of speech recognition holds a word: errors are counted per word."""
+    return bool(clip.label.split())

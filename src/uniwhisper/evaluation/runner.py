@@ -14,7 +14,7 @@ from uniwhisper.core.provenance import provenance
 from uniwhisper.evaluation.averages import averages
 from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.check import EncoderCheck
-from uniwhisper.evaluation.clips import TaskClips, find_clips
+from uniwhisper.evaluation.clips import TaskClips, find_clips, has_words
 from uniwhisper.evaluation.encoders import JudgedEncoder, require_identity
 from uniwhisper.evaluation.events import score_events, spans_of
 from uniwhisper.evaluation.kept import Kept, ScoredTask, kept_or, task_key
@@ -208,13 +208,15 @@ def _targets(found: TaskClips, pooled: ClipVectors) -> np.ndarray:
 
 def check_folds(found: TaskClips, pooled: ClipVectors) -> None:
     used = [found.clips[index] for index in pooled.indices]
+    spoken = found.task.kind == "asr"
+    askable = {clip.fold for clip in used if not spoken or has_words(clip)}
     for fold in found.task.folds.scored:
         allowed = found.task.folds.reference
         reference = {c.label for c in used if c.fold != fold and (allowed is None or c.fold in allowed)}
-        if len(reference) < 2 or fold not in {clip.fold for clip in used}:
+        if len(reference) < 2 or fold not in askable:
             raise SuiteError(
                 f"task {found.task.name}: too few clips could be embedded to score fold {fold}",
-                expected="clips in the fold, and of two or more classes outside it",
+                expected=f"clips{' with words' * spoken} in the fold, and of two or more classes outside it",
                 got=f"{len(used)} of {len(found.clips)} clips"
                 + (f"; first failure: {pooled.skipped[0].reason}" if pooled.skipped else ""),
                 fix="mend the clips that fail, or unpack the set again",
