@@ -57,7 +57,9 @@ def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data,
     # A start that is trained but not chosen yet is not done; one that is chosen is not trained again.
     state = tmp_path / "out" / "S-seed0" / "row.json"
     state.parent.mkdir(parents=True)
-    for stages, left in (({"trained": {}}, True), ({"trained": {}, "chosen": {}}, False)):
+    trained = {"model": "m", "steps": 3, "audio_seconds": 9.0, "train_seconds": 1.0, "files": {}}
+    chosen = {**trained, "choice": {}}
+    for stages, left in (({"trained": trained}, True), ({"trained": trained, "chosen": chosen}, False)):
         state.write_text(json.dumps(stages))
         steps.clear()
         at_once.run_at_once(chain, rows, [0], ["reproduce"], at_once=2, say=lambda _: None)

@@ -1,6 +1,5 @@
 """The chain: each (row, seed) is trained, then judged, in the order in which rows start from one another."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +20,7 @@ from uniwhisper.reproduce.learners import Learners
 from uniwhisper.reproduce.rows import ROWS, available_rows, recipe_of, steps_of
 from uniwhisper.reproduce.scale import Scale
 from uniwhisper.reproduce.start import require_development
-from uniwhisper.reproduce.state import STATE_NAME, RowState
+from uniwhisper.reproduce.state import RowState, read_row
 from uniwhisper.training.recipe import Recipe
 from uniwhisper.training.record import read_metrics
 
@@ -100,9 +99,13 @@ class Chain:
         gate.pass_or_refuse(self, seeds[0], lambda seed: self._made(Job("S", seed), {}, say), say)
 
     def progress_of(self, job: Job) -> str:
-        """How far a job has come, by its folder alone: `judged`, `trained`, steps of a run, or nothing."""
+        """How far a job has come, by its folder alone: `judged`, `trained`, steps of a run, or nothing.
+
+        Raises:
+            OutputError: its `row.json` is damaged.
+        """
         folder = self.output / job.folder_name
-        state = json.loads((folder / STATE_NAME).read_text()) if (folder / STATE_NAME).is_file() else {}
+        state = read_row(folder)
         if "judged" in state:
             return "judged"
         if ("chosen" if _chooses(job, self.scale) else "trained") in state:

@@ -11,7 +11,7 @@ from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import ROWS, available_rows
-from uniwhisper.reproduce.state import STATE_NAME, read_written
+from uniwhisper.reproduce.state import read_row, read_written
 
 _BEFORE = {"adapter_mean_tokens": 1, "adapter_unit_means": None}
 """What a run had that was written down before the field was there."""
@@ -34,7 +34,7 @@ def collect(chain: Chain) -> list[Done]:
         folders = {path.name.removeprefix(f"{row}-seed"): path for path in chain.output.glob(f"{row}-seed*")}
         for number in sorted(filter(str.isdecimal, folders), key=int):
             folder = folders[number]
-            state = read_written(folder / STATE_NAME)
+            state = read_row(folder)
             if "judged" not in state:
                 continue
             one = _done(Job(row, int(number)), folder, state)

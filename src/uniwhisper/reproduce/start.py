@@ -5,7 +5,6 @@ earliest. The held-out loss of S's own objective is written beside it and decide
 decoder knows its transcripts by heart, while the encoder's vectors still get better. Evaluation sets are never asked.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from uniwhisper.evaluation.suites import Suite, SuiteError, load_suite
 from uniwhisper.evaluation.trained_on import require_unheard
 from uniwhisper.evaluation.vectors import Vectors
 from uniwhisper.reproduce.scale import Scale
-from uniwhisper.reproduce.state import STATE_NAME
+from uniwhisper.reproduce.state import read_row
 from uniwhisper.training.record import read_metrics
 from uniwhisper.training.run_folder import kept_model
 
@@ -130,9 +129,11 @@ def read_choices(folders: Sequence[tuple[int, Path]], steps: int) -> list[dict[s
     Args:
         folders: (seed, folder of S).
         steps: of S's run.
+
+    Raises:
+        OutputError: what is written about a seed is damaged.
     """
-    written = [(seed, folder / STATE_NAME) for seed, folder in folders]
-    states = [(seed, json.loads(path.read_text(encoding="utf-8"))) for seed, path in written if path.is_file()]
+    states = [(seed, read_row(folder)) for seed, folder in folders]
     return [{"seed": seed, "steps": steps} | state["chosen"]["choice"] for seed, state in states if "chosen" in state]
 
 

@@ -15,6 +15,13 @@ from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import hash_file
 
 STATE_NAME = "row.json"
+_MODEL = {"model": (str,), "steps": (int,), "audio_seconds": (int, float), "train_seconds": (int, float)}
+_FACTS: dict[str, dict[str, tuple[type, ...]]] = {
+    "trained": _MODEL,
+    "chosen": {**_MODEL, "choice": (dict,)},
+    "judged": {"result": (str,), "commit": (str, type(None))},
+}
+"""What a stage is read for, and of which kind it is."""
 
 
 def read_written(path: Path) -> dict[str, Any]:
@@ -36,6 +43,44 @@ def read_written(path: Path) -> dict[str, Any]:
     return written
 
 
+def read_row(folder: Path) -> dict[str, Any]:
+    """What is done of a row, by the `row.json` in its folder, each stage whole; empty: there is no such file.
+
+    Raises:
+        OutputError: the file is damaged, or a stage in it lacks what the chain writes.
+    """
+    path = folder / STATE_NAME
+    state = read_written(path)
+    for stage, facts in state.items():
+        lacks = None if stage == "key" else _lacks(stage, facts)
+        if stage == "judged" and not lacks:
+            if facts["result"] not in facts["files"]:
+                lacks = f"{facts['result']!r} among its files"
+            elif "trained" not in state:
+                lacks = "an entry 'trained' beside it"
+        if lacks:
+            raise OutputError(
+                f"{path} is not whole: its entry {stage!r}",
+                expected=f"{lacks}, as the chain writes it",
+                got=json.dumps(facts, ensure_ascii=False)[:300],
+                fix="copy the row.json that the chain wrote; or take that entry out, and its stage is run again",
+            )
+    return state
+
+
+def _lacks(stage: str, facts: Any) -> str | None:
+    """The first thing that is not there, or is of another kind; None: all is there."""
+    if not isinstance(facts, dict):
+        return "an object"
+    for name, kinds in _FACTS.get(stage, {}).items():
+        if name not in facts or not isinstance(facts[name], kinds):
+            return f"{name!r} in it"
+    files = facts.get("files")
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        return "'files' in it, with the SHA-256 of each"
+    return None
+
+
 @dataclass(frozen=True)
 class RowState:
     """The state of one (row, seed) in `folder`, which belongs to a plan and to no other.
@@ -52,7 +97,7 @@ class RowState:
         Raises:
             OutputError: the folder holds a row of another plan, or the file is damaged.
         """
-        state = read_written(self.folder / STATE_NAME)
+        state = read_row(self.folder)
         if not state:
             return {}
         key = str(state.get("key"))
