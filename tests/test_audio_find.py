@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from uniwhisper.audio.find import audio_paths, find_audio
+from uniwhisper.audio.find import audio_paths, audio_paths_and_missing, find_audio
 from uniwhisper.audio.load import read
 from uniwhisper.core.errors import AudioError
 
@@ -114,6 +114,10 @@ def test_missing_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.wav")
     with pytest.raises(AudioError, match=r"^nowhere/x\.wav does not exist"):
         find_audio(["a.wav", "nowhere/x.wav"])
+    for path in ("x" * 300, "a.wav/b.wav"):
+        with pytest.raises(AudioError, match=f"^{path} cannot be opened"):
+            find_audio(["a.wav", path])
+    assert audio_paths_and_missing(["x" * 300, "a.wav", "no.wav", Path("a.wav")]) == ["a.wav", "x" * 300, "no.wav"]
 
 
 def test_nothing_asked_nothing_found() -> None:

@@ -185,6 +185,16 @@ def test_bad_file_alone(run, tmp_path, make, frames):
     assert not output.parent.exists()
 
 
+@pytest.mark.parametrize("name", [f"{'x' * 300}.wav", f"{'x' * 300}/a.wav", "good.wav/a.wav"])
+def test_a_path_that_cannot_be_looked_at_does_not_stop_the_rest(run, good, tmp_path, name):
+    bad, output = tmp_path / name, tmp_path / "v.parquet"
+    status, _, err = run(bad, good, "-o", output)
+    assert status == 1 and f"failed: {bad}: cannot be opened: " in err
+    assert pq.read_table(output)["path"].to_pylist() == [str(good)]
+    status, _, err = run(bad, "-o", tmp_path / "none.parquet")
+    assert status == 2 and "nothing was written" in err
+
+
 # Usage errors: status 2, one message, nothing written
 
 
@@ -233,6 +243,14 @@ def test_output_that_cannot_be_written(run, good, tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", Path("/proc/nowhere")):
         refused(run(good, "-o", folder / "v.parquet"), f"cannot write {folder}/v.parquet")
+
+
+def test_an_output_name_that_is_too_long(run, good, tmp_path):
+    for name in (f"{'x' * 300}.parquet", f"{'x' * 300}/v.parquet"):
+        result = run(good, "-o", tmp_path / name)
+        refused(result, f"cannot write {tmp_path / name}")
+        assert "choose a shorter -o" in result[2]
+    refused(run(good, "-o", tmp_path / ("x" * 300), "--engine", "ray"), "cannot write")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -108,8 +108,17 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
 
 
 def test_a_name_the_file_system_cannot_hold_is_refused(tmp_path):
-    with pytest.raises(OutputError, match="cannot write"):
-        check_output(tmp_path / ("x" * 300), overwrite=False)
+    with pytest.raises(OutputError, match="cannot write") as refused:
+        check_output(tmp_path / ("ü" * 150), overwrite=False)
+    assert refused.value.got == "300 bytes in the longest part" and "shorter" in refused.value.fix
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ü" * 127])
+def test_the_longest_name_the_file_system_can_hold_is_written(tmp_path, name):
+    write_file(tmp_path / name)
+    write_file(tmp_path / name, overwrite=True, text="newer")
+    write_folder(tmp_path / "below" / name)
+    assert contents(tmp_path) == {name: "newer", f"below/{name}/ours.json": "new"}
 
 
 @pytest.mark.parametrize("files", [(), ("other.json",)])

@@ -206,17 +206,10 @@ def _open_path(path: Path, name: str) -> io.FileIO:
             )
         # Unbuffered: libsndfile reads the descriptor itself.
         return path.open("rb", buffering=0)
-    except FileNotFoundError:
-        raise missing(name) from None
+    except AudioError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, AudioError):
-            raise
-        raise AudioError(
-            f"{name} cannot be opened",
-            expected="a file that can be read",
-            got=getattr(error, "strerror", None) or str(error),
-            fix="check the path and the file's permissions",
-        ) from None
+        raise unopened(name, error) from None
 
 
 def _name_of(source: AudioSource, name: str | None) -> str:
@@ -227,8 +220,19 @@ def _name_of(source: AudioSource, name: str | None) -> str:
     return {bytes: "<bytes>", tuple: "<array>"}.get(type(source), "<source>")
 
 
-def missing(name: str) -> AudioError:
-    """The error for a path where nothing is."""
+def unopened(name: str, error: OSError | ValueError) -> AudioError:
+    """The error for a path that cannot be looked at or opened: mostly, nothing is there."""
+    if isinstance(error, FileNotFoundError):
+        return _missing(name)
+    return AudioError(
+        f"{name} cannot be opened",
+        expected="a file that can be read",
+        got=getattr(error, "strerror", None) or str(error),
+        fix="check the path and the file's permissions",
+    )
+
+
+def _missing(name: str) -> AudioError:
     folder = Path(name).parent
     where = "its folder exists" if folder.is_dir() else f"there is no folder {folder} either"
     return AudioError(

@@ -31,16 +31,14 @@ def classify(
     """
     import csv
 
-    from uniwhisper.audio.find import find_audio
+    from uniwhisper.audio.find import audio_paths_and_missing
     from uniwhisper.cli.output import audio_progress, check_ending, note, print_failures, print_json
     from uniwhisper.core.files import atomic_output, check_apart, check_output
 
     if output is not None:
         check_ending(output, ".csv", "any program that takes tables reads it")
         check_output(output, overwrite=overwrite)
-    paths = [Path(source) for source in sources]
-    there = [path for path in paths if path.exists()]
-    files = (find_audio(there) if there else []) + [path for path in paths if not path.exists()]
+    files = audio_paths_and_missing(sources)
     if output is not None:
         check_apart(output, files)
 

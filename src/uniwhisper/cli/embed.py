@@ -68,6 +68,7 @@ def embed(
     """
     from time import perf_counter
 
+    from uniwhisper.audio.find import audio_paths_and_missing
     from uniwhisper.cli.output import audio_progress, check_ending, note
     from uniwhisper.core.files import atomic_output, check_apart
 
@@ -80,7 +81,7 @@ def embed(
         return
     check_ending(output, ".parquet", "pandas.read_parquet or pyarrow.parquet.read_table reads it")
     with atomic_output(output, overwrite=overwrite) as temporary:
-        paths = _find(sources)
+        paths = audio_paths_and_missing(sources)
         check_apart(output, paths)
 
         from uniwhisper.embedding.decode import Inputs
@@ -127,15 +128,6 @@ def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
             got="--frames" if frames else "--overwrite",
             fix="leave it out, or use --engine local",
         )
-
-
-def _find(sources: list[str]) -> list[str]:
-    """Audio files meant. A path that does not exist comes last: it fails like a bad file, without stopping the rest."""
-    from uniwhisper.audio.find import audio_paths
-
-    paths = [Path(source) for source in sources]
-    there = {path for path in paths if path.exists()}
-    return audio_paths([path for path in paths if path in there]) + [str(path) for path in paths if path not in there]
 
 
 def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:

@@ -1,5 +1,6 @@
 """`uniwhisper embed --engine ray`: many inputs, many machines, a folder of Parquet parts."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def embed_in_parts(
     from uniwhisper.embedding.ray_engine import embed_on_ray
     from uniwhisper.model.device import choose_device
 
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not folder.is_dir():  # noqa: PTH110 (Path.exists would raise where it may not look)
         raise OutputError(
             f"{folder} is a file", expected="a folder for the parts", got="a file", fix="choose another -o"
         )

@@ -1,5 +1,6 @@
 """Writing without leaving anything half-written behind, and without replacing what is not ours."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -36,7 +37,9 @@ def atomic_output(path: Path, *, overwrite: bool, folder_with: str | None = None
     check_output(path, overwrite=overwrite, folder_with=folder_with)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+        # A name may be as long as a file system takes, and what is put around it must have room.
+        name = path.name if len(os.fsencode(path.name)) < 200 else path.name[:50]
+        workspace = Path(tempfile.mkdtemp(prefix=f".{name}.unfinished-", dir=path.parent))
     except OSError as error:
         raise _unwritable(path, error) from None
     try:
@@ -130,6 +133,13 @@ def check_apart(output: Path, inputs: Iterable[str | Path]) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
+    if error.errno == errno.ENAMETOOLONG:
+        return OutputError(
+            f"cannot write {path}",
+            expected="a name that the file system can hold, mostly 255 bytes a part",
+            got=f"{max(len(os.fsencode(part)) for part in path.parts)} bytes in the longest part",
+            fix="choose a shorter -o",
+        )
     return OutputError(
         f"cannot write {path}",
         expected="a folder that can be written",
