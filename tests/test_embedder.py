@@ -18,7 +18,8 @@ from uniwhisper import Embedder
 from uniwhisper.core.errors import AudioError, UserError
 from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from uniwhisper.embedding.batches import Budget, pack
-from uniwhisper.embedding.decode import Inputs, Planned, Window
+from uniwhisper.embedding.decode import Inputs, Window
+from uniwhisper.embedding.opening import Planned
 from uniwhisper.embedding.parquet import metadata_of, write_frames, write_vectors
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.config import WHISPER_SIZES, EncoderConfig
@@ -319,7 +320,7 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path):
 
 def test_decoding_does_not_run_far_ahead(monkeypatch):
     """While the first window is with the encoder, only the allowed audio has been opened."""
-    import uniwhisper.embedding.decode as decode
+    import uniwhisper.embedding.opening as opening
 
     opened = []
 
@@ -327,8 +328,8 @@ def test_decoding_does_not_run_far_ahead(monkeypatch):
         opened.append(source)
         return read_windows(source, **keywords)
 
-    read_windows = decode.read_windows
-    monkeypatch.setattr(decode, "read_windows", counting)
+    read_windows = opening.read_windows
+    monkeypatch.setattr(opening, "read_windows", counting)
     with Inputs([clip(5, seed) for seed in range(50)], skip=False) as inputs:
         windows = inputs.windows(sort=True, whole_only=False, ahead_seconds=20)
         next(windows)

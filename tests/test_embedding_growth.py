@@ -20,9 +20,10 @@ import torch
 from conftest import tone
 from uniwhisper import Embedder
 from uniwhisper.core.errors import AudioError
-from uniwhisper.embedding import decode
-from uniwhisper.embedding.decode import Inputs, Planned, Window
+from uniwhisper.embedding import decode, opening
+from uniwhisper.embedding.decode import Inputs, Window
 from uniwhisper.embedding.launched import Launched
+from uniwhisper.embedding.opening import Planned
 from uniwhisper.embedding.parquet import write_vectors
 from uniwhisper.embedding.table import ClipBlock
 from uniwhisper.model.config import EncoderConfig
@@ -201,8 +202,8 @@ def test_what_is_alive_at_once_does_not_grow_with_the_number_of_clips(counting, 
             look()
         return real_describe(source, **keywords)
 
-    real_describe = decode.describe
-    monkeypatch.setattr(decode, "describe", describe)
+    real_describe = opening.describe
+    monkeypatch.setattr(opening, "describe", describe)
     monkeypatch.setattr(counting, "at_work", at_work)
     rows = 0
     # 1 s of audio at once is ten clips, in batches of four: a clip counts as a quarter of a second at least.

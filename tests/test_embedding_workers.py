@@ -16,7 +16,7 @@ import soundfile
 from command import uniwhisper
 from conftest import tone
 from uniwhisper.core.errors import AudioError
-from uniwhisper.embedding import decode, workers
+from uniwhisper.embedding import opening, workers
 from uniwhisper.embedding.decode import Inputs
 from uniwhisper.embedding.workers import FEWEST_FILES, Workers, worker_count
 
@@ -133,13 +133,13 @@ def test_a_bad_input_is_raised_as_it_is_by_threads(files):
 
 
 def test_workers_decode_and_not_the_caller(files, monkeypatch):
-    monkeypatch.setattr(decode, "read_windows", None)
-    monkeypatch.setattr(decode, "describe", None)
+    monkeypatch.setattr(opening, "read_windows", None)
+    monkeypatch.setattr(opening, "describe", None)
     assert len(windows(files[:3], count=2)[0]) == 4  # one of two windows
 
 
 def test_many_tasks_of_few_clips(files, monkeypatch):
-    monkeypatch.setattr(decode, "CLIPS_PER_TASK", 2)
+    monkeypatch.setattr(opening, "CLIPS_PER_TASK", 2)
     assert_same(windows(files[:2] * 200, count=3), windows(files[:2] * 200, count=0))
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from uniwhisper.audio.load import AudioSource, describe, read_windows
+from uniwhisper.audio.load import AudioSource
 from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.errors import UserError
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.embedding.chunks import CHUNK_SECONDS, Chunk, next_chunk
 from uniwhisper.embedding.naming import input_name
+from uniwhisper.embedding.opening import SECONDS_PER_TASK, Opener, Planned
 from uniwhisper.embedding.table import Failure
 from uniwhisper.embedding.workers import Workers
 
@@ -31,21 +32,6 @@ MOST_THREADS = 32
 
 # Handing a task to a thread costs as much as a header.
 HEADERS_PER_TASK = 64
-
-# A process is asked for neighbours together, and there are two such tasks for each, so that none waits for the next.
-SECONDS_PER_TASK = 64.0
-CLIPS_PER_TASK = 64
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One input, looked at but not decoded."""
-
-    index: int
-    name: str
-    source: AudioSource
-    seconds: float
-    """Length according to the header: decides the order and the progress bar, never a result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +63,9 @@ class Inputs:
         self.sorted_clips = SORTED_CLIPS
         self.failures: list[Failure] = []
         self._seconds_N = np.full(len(self._sources), np.nan)  # NaN: not known, or failed
-        self._stopped = False
         assert not workers or all(isinstance(source, str | Path) for source in self._sources), "workers open paths"
         self._workers = Workers() if workers else None
+        self._opener = Opener(self._workers)
         # With workers, a thread for each, which waits for it.
         self._threads = workers or min(MOST_THREADS, usable_cores())
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="uniwhisper-decode")
@@ -101,7 +87,7 @@ class Inputs:
 
     def close(self) -> None:
         """Forget what has not been decoded, without waiting for it."""
-        self._stopped = True
+        self._opener.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._workers is not None:
             self._workers.close()
@@ -132,7 +118,7 @@ class Inputs:
         """The lengths of all inputs, from their headers."""
         # Where there are few, each is a task: a format that does not state its length is decoded to find it.
         count = max(1, min(HEADERS_PER_TASK, len(self) // (4 * self._threads)))
-        waiting: deque[tuple[int, Future[list[float | UserError]]]] = deque()
+        waiting: deque[tuple[int, Future[list[float | UserError | None]]]] = deque()
         for first in range(0, len(self), count):
             waiting.append((first, self._pool.submit(self._headers, first, count)))
             if len(waiting) > 2 * self._threads:
@@ -140,23 +126,11 @@ class Inputs:
         while waiting:
             self._note(*waiting.popleft())
 
-    def _headers(self, first: int, count: int) -> list[float | UserError]:
-        indices = range(first, min(first + count, len(self)))
-        if self._workers is not None:
-            found = self._workers.ask("seconds", [(str(self._sources[index]), self.name(index)) for index in indices])
-        else:
-            found = [None] * len(indices)
-        for place, index in enumerate(indices):
-            if self._stopped:
-                break
-            if found[place] is None:
-                try:
-                    found[place] = describe(self._sources[index], name=self.name(index)).seconds
-                except UserError as error:
-                    found[place] = error
-        return found
+    def _headers(self, first: int, count: int) -> list[float | UserError | None]:
+        sources = self._sources[first : first + count]
+        return self._opener.seconds([(source, self.name(index)) for index, source in enumerate(sources, first)])
 
-    def _note(self, first: int, task: "Future[list[float | UserError]]") -> None:
+    def _note(self, first: int, task: "Future[list[float | UserError | None]]") -> None:
         for index, found in enumerate(task.result(), first):
             if isinstance(found, UserError):
                 self.fail(index, found)
@@ -199,51 +173,9 @@ class Inputs:
 
     def _tasks(self, plan: Iterator[Planned], whole_only: bool) -> "Iterator[tuple[Planned, _Place]]":
         """Each input and where its first chunk will be: tasks of neighbours for workers, of one for threads."""
-        for together in self._together(plan):
-            task = self._pool.submit(self._open, together, whole_only)
+        for together in self._opener.together(plan):
+            task = self._pool.submit(self._opener.first_chunks, together, whole_only)
             yield from ((planned, _Place(task, place)) for place, planned in enumerate(together))
-
-    def _together(self, plan: Iterator[Planned]) -> Iterator[list[Planned]]:
-        together: list[Planned] = []
-        seconds = 0.0
-        for planned in plan:
-            alone = self._workers is None or planned.seconds > CHUNK_SECONDS
-            full = seconds + planned.seconds > SECONDS_PER_TASK or len(together) == CLIPS_PER_TASK
-            if together and (alone or full):
-                yield together
-                together, seconds = [], 0.0
-            if alone:
-                yield [planned]
-            else:
-                together.append(planned)
-                seconds += planned.seconds
-        if together:
-            yield together
-
-    def _open(self, together: list[Planned], whole_only: bool) -> "list[Chunk | UserError]":
-        """The first chunk of each, or why there is none."""
-        if self._workers is None or together[0].seconds > CHUNK_SECONDS:
-            return [self._open_here(planned, whole_only) for planned in together]
-        found = self._workers.ask("windows", [(str(planned.source), planned.name) for planned in together])
-        opened: list[Chunk | UserError] = []
-        for planned, answer in zip(together, found, strict=True):
-            if answer is None:
-                opened.append(self._open_here(planned, whole_only))
-            else:
-                opened.append(answer if isinstance(answer, UserError) else Chunk(answer, iter(())))
-        return opened
-
-    def _open_here(self, planned: Planned, whole_only: bool) -> Chunk | UserError:
-        try:
-            chunk = next_chunk(read_windows(planned.source, name=planned.name))
-            if not whole_only or chunk.last:
-                return chunk
-            for _ in chunk.rest:
-                if self._stopped:
-                    break
-            return next_chunk(read_windows(planned.source, name=planned.name))
-        except UserError as error:
-            return error
 
     def _windows_of(self, planned: Planned, place: "_Place") -> Iterator[Window]:
         chunk = place.chunk()
