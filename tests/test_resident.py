@@ -1,5 +1,6 @@
 """Audio made on the device from plans, against measurements of the sound itself and against the loader's draws."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small import write_corpus, write_language_model
+from uniwhisper.core.errors import ManifestError, RecipeError
+from uniwhisper.data import drawer
 from uniwhisper.data.config import AugmentConfig, DataConfig
+from uniwhisper.data.decoded import EncodedReader
 from uniwhisper.data.draws import Draw, Part
 from uniwhisper.data.instructions import Question
-from uniwhisper.data.loader import step_batches
+from uniwhisper.data.loader import StepDataset, step_batches
+from uniwhisper.data.mixture import Mixture
 from uniwhisper.data.plan import EQUALIZER_POINTS, Plan, Plans, make_plan
 from uniwhisper.data.prepare import prepare
 from uniwhisper.data.reshape import unchanged
 from uniwhisper.data.resident import ResidentAudio
-from uniwhisper.data.resident_batches import resident_batches
+from uniwhisper.data.resident_batches import PlanDataset, resident_batches
 from uniwhisper.data.tasks import FORBID, all_tasks
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.features.training_logmel import training_log_mel
@@ -227,6 +232,19 @@ def test_the_same_draws_as_the_loader(prepared, tokenizer, tmp_path):
     loader = step_batches(prepared, tokenizer, CONFIG, seed=3, start_step=1, stop_step=5, workers=0)
     there = [(step, batch.ids, batch.tasks) for step, batch in loader]
     assert [here[:3] for here in taken(prepared, tokenizer, tmp_path, 0)] == there
+
+
+def test_what_goes_wrong_with_a_step_is_given_back_whole(prepared, tokenizer, monkeypatch):
+    """Raised in a worker, an error would reach the user as one string in a fault of ours."""
+    readers = [EncodedReader(prepared)]
+    few = [StepDataset(Mixture([prepared], CONFIG, 3), readers, tokenizer, rank=0, world=7)[1]]
+    few += map(pickle.loads, PlanDataset(Mixture([prepared], CONFIG, 3), [prepared], tokenizer, world=7)[range(1, 2)])
+    monkeypatch.setattr(drawer, "askable", lambda *_, **__: ())
+    nothing = [StepDataset(Mixture([prepared], CONFIG, 3), readers, tokenizer)[1]]
+    nothing += map(pickle.loads, PlanDataset(Mixture([prepared], CONFIG, 3), [prepared], tokenizer)[range(1, 2)])
+    for errors, kind, problem in ((few, RecipeError, "fewer clips"), (nothing, ManifestError, "hardly any clip")):
+        assert [type(error) for error in errors] == [kind, kind]
+        assert errors[0].args == errors[1].args and problem in errors[0].problem and errors[0].fix
 
 
 def test_training_log_mel_is_log_mel():

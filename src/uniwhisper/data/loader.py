@@ -47,30 +47,33 @@ class StepDataset(Dataset):
         self._rank, self._world = rank, world
 
     def __getitem__(self, step: int) -> Batch | UserError:
-        draws = self._mixture.step(step)
         try:
-            if len(draws) < self._world:
-                raise too_few_clips(step, len(draws), self._world)
+            mine = share_of(self._mixture, step, self._rank, self._world)
+            config = self._mixture.config
             return collate(
-                [self._example(step, slot, draws[slot]) for slot in range(self._rank, len(draws), self._world)]
+                [make_example(draw, self._readers, self._tokenizer, stream, config) for draw, stream in mine]
             )
         except UserError as error:
             # torch would rebuild the error from one string, which loses what was expected and how to mend it.
             return error
 
-    def _example(self, step: int, slot: int, draw: Draw) -> Example:
-        stream = self._mixture.streams.stream("augment", step, slot)
-        return make_example(draw, self._readers, self._tokenizer, stream, self._mixture.config)
 
+def share_of(mixture: Mixture, step: int, rank: int, world: int) -> list[tuple[Draw, np.random.Generator]]:
+    """A rank's draws of a step, each with the stream that decides what is done to it.
 
-def too_few_clips(step: int, clips: int, world: int) -> RecipeError:
-    """The error for a step that leaves a rank without a clip."""
-    return RecipeError(
-        f"step {step} has fewer clips than there are ranks",
-        expected=f"at least {world} clips",
-        got=str(clips),
-        fix="raise data.clips_per_step or data.seconds_per_step",
-    )
+    Raises:
+        RecipeError: the step leaves a rank without a clip.
+        ManifestError: hardly any clip of a domain has something to be asked.
+    """
+    draws = mixture.step(step)
+    if len(draws) < world:
+        raise RecipeError(
+            f"step {step} has fewer clips than there are ranks",
+            expected=f"at least {world} clips",
+            got=str(len(draws)),
+            fix="raise data.clips_per_step or data.seconds_per_step",
+        )
+    return [(draws[slot], mixture.streams.stream("augment", step, slot)) for slot in range(rank, len(draws), world)]
 
 
 def make_example(
@@ -84,8 +87,26 @@ def make_example(
     waves = [readers[part.clip.source].read(part.clip.record)[part.first :][: part.length] for part in draw.parts]
     wave_S = join(waves, [part.shift for part in draw.parts], [part.level_db for part in draw.parts])
     wave_S = colour(apply_shape(wave_S, draw.shape), draw.tasks, stream, config.augment)
+    return asked_example(draw, wave_S, len(wave_S), tokenizer, stream, config)
+
+
+def asked_example(
+    draw: Draw,
+    wave_S: np.ndarray,
+    samples: int,
+    tokenizer: Tokenizer | TextForm,
+    stream: np.random.Generator,
+    config: DataConfig,
+) -> Example:
+    """The example of a draw whose sound is made, or will be: its masks and its questions.
+
+    Args:
+        wave_S: (S,) float32 at 16 kHz, or a stand-in for a sound that a device makes later.
+        samples: of the sound.
+        stream: where making the sound left it.
+    """
     masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
-    masks = draw_masks(len(wave_S), config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
+    masks = draw_masks(samples, config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
     tasks, texts = text_rows(tokenizer, draw.questions)
     of_mean = asked_of_mean(draw.tasks, stream, config.mean_share)
     return Example(
@@ -148,17 +169,22 @@ def step_batches(
     mixture = Mixture(sources, config, seed)
     dataset = StepDataset(mixture, _readers(sources, cache), tokenizer, rank=rank, world=world)
     steps = range(start_step, stop_step)
+    return StepBatches(steps, prepared_ahead(dataset, steps, workers, pin_memory=pin_memory), dict(mixture.left_out))
+
+
+def prepared_ahead(
+    dataset: Dataset, items: Sequence[object], workers: int | None, *, pin_memory: bool = False
+) -> DataLoader:
+    """The `items` of a dataset in their order, prepared ahead; `workers` and `pin_memory` as in `step_batches`."""
     count = min(_MOST_WORKERS, usable_cores() - 1) if workers is None else workers
-    # One worker more than there are steps would only start and stop.
-    loader = DataLoader(
+    return DataLoader(
         dataset,
         batch_size=None,
-        sampler=steps,
-        num_workers=min(count, len(steps)),
+        sampler=items,
+        num_workers=min(count, len(items)),  # one more than there are items would only start and stop
         pin_memory=pin_memory,
         generator=Generator(),  # the loader draws a seed we do not use; not from the process's own generator
     )
-    return StepBatches(steps, loader, dict(mixture.left_out))
 
 
 def held_out_batches(

@@ -12,24 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
-from uniwhisper.core.cores import usable_cores
 from uniwhisper.core.errors import UserError
-from uniwhisper.data.augment import draw_masks
 from uniwhisper.data.batch import Batch, Example, collate
-from uniwhisper.data.config import NO_AUGMENTATION, DataConfig
-from uniwhisper.data.draws import Draw, Part, asked_of_mean, window
-from uniwhisper.data.loader import too_few_clips
+from uniwhisper.data.config import DataConfig
+from uniwhisper.data.draws import Draw, Part, window
+from uniwhisper.data.loader import asked_example, prepared_ahead, share_of
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.mixture import Mixture
 from uniwhisper.data.plan import Plan, Plans, make_plan
 from uniwhisper.data.resident import ResidentAudio
-from uniwhisper.data.tasks import FORBID
-from uniwhisper.data.tokens import TextForm, Tokenizer, text_rows
+from uniwhisper.data.tokens import TextForm, Tokenizer
 
-_MOST_WORKERS = 12
 _NOTHING = np.zeros(1, dtype=np.float32)
 
 
@@ -58,24 +53,18 @@ class PlanDataset(Dataset):
         return [pickle.dumps(self._step(step)) for step in steps]
 
     def _step(self, step: int) -> tuple[Plans, Batch] | UserError:
-        draws = self._mixture.step(step)
-        if len(draws) < self._world:
-            return too_few_clips(step, len(draws), self._world)
-        made = [self._example(step, slot, draws[slot]) for slot in range(self._rank, len(draws), self._world)]
+        try:
+            mine = share_of(self._mixture, step, self._rank, self._world)
+            made = [self._example(draw, stream) for draw, stream in mine]
+        except UserError as error:  # as `loader.StepDataset`
+            return error
         plans = Plans.of([plan for plan, _ in made], lambda part: self._place[part.clip.record.id])
         return plans, collate([example for _, example in made])
 
-    def _example(self, step: int, slot: int, draw: Draw) -> tuple[Plan, Example]:
+    def _example(self, draw: Draw, stream: np.random.Generator) -> tuple[Plan, Example]:
         config = self._mixture.config
-        stream = self._mixture.streams.stream("augment", step, slot)
         plan = make_plan(draw, stream, config.augment, self._background)
-        masking = all(task.augment["mask"] != FORBID for task in draw.tasks)
-        masks = draw_masks(plan.samples, config.mel_bins, stream, config.augment if masking else NO_AUGMENTATION)
-        tasks, texts = text_rows(self._tokenizer, draw.questions)
-        of_mean = asked_of_mean(draw.tasks, stream, config.mean_share)
-        return plan, Example(
-            id=draw.id, domain=draw.domain, wave_S=_NOTHING, tasks=tasks, texts=texts, masks=masks, of_mean=of_mean
-        )
+        return plan, asked_example(draw, _NOTHING, plan.samples, self._tokenizer, stream, config)
 
     def _background(self, most: int, stream: np.random.Generator) -> Part:
         """A stretch of any training clip, no longer than the example, at a random place of it."""
@@ -134,15 +123,7 @@ def resident_batches(
     mixture = Mixture(sources, config, seed)
     dataset = PlanDataset(mixture, sources, tokenizer, rank=rank, world=world)
     steps = range(start_step, stop_step)
-    count = min(_MOST_WORKERS, usable_cores() - 1) if workers is None else workers
-    groups = _by_group(steps, config.group_steps)
-    loader = DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=groups,
-        num_workers=min(count, len(groups)),
-        generator=Generator(),  # the loader draws a seed we do not use; not from the process's own generator
-    )
+    loader = prepared_ahead(dataset, _by_group(steps, config.group_steps), workers)
     return ResidentBatches(steps, loader, ResidentAudio.load(sources, cache, device), dict(mixture.left_out))
 
 
