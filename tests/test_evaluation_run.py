@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 from command import uniwhisper
@@ -346,6 +347,24 @@ def test_the_cache_knows_encoders_apart(data, write_suite, tmp_path, part):
     other = TwoNumbers(**{part: "another"})
     judge(data, write_suite(), tmp_path / "cache", other)
     assert other.calls == 36
+
+
+@pytest.mark.parametrize("upgraded", ["soundfile", "soxr", "av", "libsndfile", "libsoxr", "torch"])
+def test_another_decoder_takes_no_earlier_vectors_and_another_torch_does(
+    data, write_suite, tmp_path, monkeypatch, upgraded
+):
+    """The libraries may be the system's, apart from the packages around them."""
+    judge(data, write_suite(), tmp_path / "cache")
+    key = task_key({}, "cpu")
+    if upgraded.startswith("lib"):
+        monkeypatch.setattr({"libsndfile": soundfile, "libsoxr": soxr}[upgraded], f"__{upgraded}_version__", "99.1")
+    else:
+        real = provenance.version
+        monkeypatch.setattr(provenance, "version", lambda name: "99.1" if name == upgraded else real(name))
+    encoder = TwoNumbers()
+    judge(data, write_suite(), tmp_path / "cache", encoder)
+    assert encoder.calls == (0 if upgraded == "torch" else 36)
+    assert task_key({}, "cpu") != key
 
 
 def test_only_changed_audio_is_embedded_again(data, write_suite, tmp_path):

@@ -1,8 +1,10 @@
 """Pooled vectors on disk: one folder per encoder identity, in it files of some hundred clips, each written at once.
 
 A vector's key is what it depends on, never a name: weights, source of the code, layer and pooling code of the encoder,
-and the content of the clip. So tasks that share audio embed it once, and an interrupted run goes on where the last
-file ended. A file that is cut off or altered counts as absent, and its clips are computed again.
+versions of what decodes and resamples, and the content of the clip. Not the version of torch, which can change last
+digits: scores are made anew with another (`kept.py`), and results name it. So tasks that share audio embed it once, and
+an interrupted run goes on where the last file ended. A file that is cut off or altered counts as absent, and its clips
+are computed again.
 """
 
 import json

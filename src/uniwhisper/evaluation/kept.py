@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from uniwhisper.audio.versions import wave_versions
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.identity import hash_bytes, hash_json, layer_identity
 from uniwhisper.core.provenance import REPORTED_PACKAGES, package_versions
@@ -47,7 +48,7 @@ def task_key(decides: Mapping[str, Any], device: "torch.device | str") -> str:
             **decides,
             "code": layer_identity("evaluation"),
             "processor": _processor(str(device)),
-            "packages": package_versions(SCORING_PACKAGES),
+            "packages": package_versions(SCORING_PACKAGES) | wave_versions(),
         }
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from uniwhisper.audio.versions import wave_versions
 from uniwhisper.core.errors import UserError
 from uniwhisper.evaluation import pooling
 from uniwhisper.evaluation.cache import StoredClip, VectorCache
@@ -39,8 +40,9 @@ class ClipVectors:
 
 
 def pooled_identity(encoder: Any) -> dict[str, str]:
-    """The encoder's identity with what pools its frames: the key of its vectors, apart from the clip."""
-    identity = require_identity(encoder)
+    """The encoder's identity with what decodes its sound and pools its frames: the key of its vectors, but the clip."""
+    versions = ", ".join(f"{name} {version or 'none'}" for name, version in wave_versions().items())
+    identity = require_identity(encoder) | {"wave": versions}
     if not pooling.gives_frames(encoder):
         return identity
     return identity | {"pooling": "+".join(pooling.FRAME_POOLINGS), "pooling_code": pooling.CODE}
