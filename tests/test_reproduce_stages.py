@@ -100,6 +100,8 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     brought = collect(gathered)
     assert [one.job for one in brought] == [one.job for one in done], "what is trained and not judged is no row yet"
     assert summarise(gathered, brought) == summary
+    shutil.rmtree(gathered.output / "gate" / "U-seed0")
+    assert "Results: U, [LM-pretrained-trained](gate/" in write(gathered, summarise(gathered, brought)).read_text()
     longer = replace(gathered, scale=replace(gathered.scale, steps=7))
     with pytest.raises(OutputError, match="U-seed0 is not of this experiment") as refused:
         collect(longer)
@@ -113,6 +115,13 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     with pytest.raises(OutputError, match="S-seed0") as refused:
         collect(replace(gathered, scale=replace(gathered.scale, suite=chain.scale.development)))
     assert refused.value.expected.startswith("suite: ")
+    run = gathered.output / "U-seed0" / "run" / "run.json"
+    told = run.read_text()
+    run.write_text(json.dumps(json.loads(told) | {"learner": {"name": "multi-head"}}))
+    with pytest.raises(OutputError, match="U-seed0") as refused:
+        collect(gathered)
+    assert refused.value.expected.startswith("learner: ") and "multi-head" in refused.value.got
+    run.write_text(told)
     (gathered.output / "log-mel-seed0" / f"{load_suite(chain.scale.suite).name}.npz").write_bytes(b"cut")
     with pytest.raises(OutputError, match="log-mel-seed0"):
         collect(gathered)

@@ -1,8 +1,8 @@
 """`mini`: a tiny-size encoder from random weights on 27 hours of public audio, through a small language model.
 
 The language model is expected in `runs/lm` (`uniwhisper pretrain-lm`). Audio lives on the GPU, so `--cache` is needed.
-Half of an H200, five minutes. The packaged model hears the same clips from a better start, and is asked less: row
-U-directions of `uniwhisper reproduce miniature`.
+Half of an H200, five minutes. The packaged model hears the same clips from a better start, and is asked less: row U of
+`uniwhisper reproduce miniature`.
 """
 
 from uniwhisper.data.config import AugmentConfig, DataConfig
@@ -15,7 +15,13 @@ def mini() -> Recipe:
         name="mini",
         seed=0,
         steps=2_400,
-        model=ModelConfig(start=None, encoder_size="tiny", language_model="runs/lm", adapter_mean_tokens=8),
+        model=ModelConfig(
+            start=None,
+            encoder_size="tiny",
+            language_model="runs/lm",
+            adapter_mean_tokens=8,
+            adapter_unit_means=True,
+        ),
         data=DataConfig(
             domain_weights={"speech": 0.35, "sound": 0.45, "music": 0.2},
             corpus_temperature=0.6,

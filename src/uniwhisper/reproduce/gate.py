@@ -73,9 +73,12 @@ def pass_or_refuse(chain: "Chain", seed: int, start_of: Callable[[int], Made], s
 
 
 def read_gate(output: Path) -> dict[str, Any] | None:
-    """What the gate gave in a chain's folder; None: it was not run."""
+    """What the gate gave in a chain's folder, with those of its results that are there; None: it was not run."""
     path = output / JSON_NAME
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found | {"results": {row: one for row, one in found["results"].items() if (output / one).is_file()}}
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
@@ -100,7 +103,8 @@ def markdown(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     first, *figures = sentences(found)
-    links = ", ".join(f"[{row}]({path})" for row, path in found["results"].items())
+    results = found["results"]
+    links = ", ".join(f"[{row}]({results[row]})" if row in results else row for row in found["audio_seconds"])
     audio = " and ".join(f"{value:,.0f}" for value in found["audio_seconds"].values())
     return [
         "", "## The gate before the long runs", "", f"**{first}.** Results: {links}; {audio} s of audio.", "",
