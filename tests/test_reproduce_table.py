@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from safetensors import safe_open
 
 from small import small_model, write_language_model
@@ -14,6 +15,7 @@ from toy_results import TASKS, toy_result, write_result
 from uniwhisper.baselines.language_models import ThawedUniWhisper, TrainedLanguageModel
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.evaluation.compare import open_result
+from uniwhisper.reproduce import overview
 from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.differences import level
 from uniwhisper.reproduce.efficiency import draw
@@ -130,6 +132,25 @@ def test_the_page_holds_both_tables_and_links_the_picture(tmp_path):
     gain = np.mean([headline(done, "U", seed, "mlp") - headline(done, "S", seed, "mlp") for seed in SEEDS])
     (line,) = [line for line in page.splitlines() if line.startswith("| × 1 |")]
     assert line.split(" | ")[1] == f"{gain:+.3f}"
+
+
+def test_every_row_is_drawn_where_its_seeds_scored(tmp_path, monkeypatch):
+    """What Matplotlib was told, against the result files."""
+    done = made(tmp_path, list(ACCURACY))
+    summary = summarise(chain(tmp_path), done)
+    page = write(chain(tmp_path), summary).read_text()
+    assert "](rows.png)" in page and (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
+    drawn = {"bars": [], "marks": []}
+    monkeypatch.setattr(Axes, "errorbar", lambda _, x, y, **style: drawn["bars"].append((x[0], y[0], style["xerr"])))
+    monkeypatch.setattr(Axes, "plot", lambda _, x, y, *__, **___: drawn["marks"].append((list(x), list(y))))
+    assert overview.draw(summary["rows"], tmp_path / "rows.png")
+    places = [(measure, row) for measure in ("knn", "mlp") for row in ACCURACY]
+    assert len(drawn["bars"]) == len(drawn["marks"]) == len(places)
+    for (measure, row), (at, place, spread), (seeds, _) in zip(places, drawn["bars"], drawn["marks"], strict=True):
+        expected = [headline(done, row, seed, measure) for seed in SEEDS]
+        assert seeds == pytest.approx(expected) and at == pytest.approx(np.mean(expected))
+        assert place == list(ACCURACY).index(row)
+        assert spread[0][0] > 0 and spread[1][0] > 0
 
 
 def test_the_curve_goes_through_gains_over_s(tmp_path):

@@ -1,6 +1,6 @@
 """The table: scores of every row over its seeds, differences with their intervals, and what made each number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from uniwhisper.evaluation.compare import Opened, open_result
 from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.model.config import WHISPER_SIZES
 from uniwhisper.model.encoder import WhisperEncoder
-from uniwhisper.reproduce import answered, content, efficiency, examined, gate, growth_table, sizes, start
+from uniwhisper.reproduce import answered, content, efficiency, examined, gate, growth_table, overview, sizes, start
 from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.differences import MEASURES, differences, level
 from uniwhisper.reproduce.equal import equalities
@@ -33,7 +33,7 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
         runs = [one for one in done if one.job.row == name]
         averages = [_headline(results[one.job].result) for one in runs]
         rows.append(
-            _of_size(chain, runs, results)
+            _levels(chain, runs, results)
             | {
                 "row": name,
                 "what": ROWS[name].what,
@@ -86,17 +86,24 @@ def write(chain: Chain, summary: dict[str, Any]) -> Path:
     """Write the table as JSON and as Markdown; returns the page's path."""
     write_json(chain.output / JSON_NAME, summary)
     page = chain.output / PAGE_NAME
-    picture = efficiency.draw(summary["efficiency"], chain.output / efficiency.PICTURE_NAME)
+    drawn = {
+        name
+        for name, is_drawn in (
+            (efficiency.PICTURE_NAME, efficiency.draw(summary["efficiency"], chain.output / efficiency.PICTURE_NAME)),
+            (overview.PICTURE_NAME, overview.draw(summary["rows"], chain.output / overview.PICTURE_NAME)),
+        )
+        if is_drawn
+    }
     with atomic_output(page, overwrite=True) as temporary:
-        temporary.write_text(markdown(summary, picture=picture), encoding="utf-8")
+        temporary.write_text(markdown(summary, drawn), encoding="utf-8")
     return page
 
 
-def markdown(summary: dict[str, Any], *, picture: bool = False) -> str:
+def markdown(summary: dict[str, Any], pictures: Collection[str] = ()) -> str:
     """The table as Markdown; each row links its commands, commits and result files.
 
     Args:
-        picture: whether the picture of what scores cost lies beside the page.
+        pictures: names of those that lie beside the page.
     """
     protocol = summary["protocol"]
     size = (
@@ -119,6 +126,8 @@ def markdown(summary: dict[str, Any], *, picture: bool = False) -> str:
             f"| {row['row']} | {_score(row, 'mlp')} | {_score(row, 'knn')} | {steps_in_words(row)} | "
             f"{row['audio_seconds'] / 3600:.2f} | {row['train_seconds'] / 60:.1f} | {len(row['runs'])} | {results} |"
         )
+    if overview.PICTURE_NAME in pictures:
+        lines += ["", f"![every row's headline]({overview.PICTURE_NAME})", "", "Bars: 95 % intervals; marks: seeds."]
     if summary["sizes_page"] is not None:
         lines += ["", f"Beside encoders of other sizes: [score against size]({summary['sizes_page']})."]
     lines += ["", "## Differences", "", "95 % intervals over training seeds, speakers or source groups, clips.", ""]
@@ -145,7 +154,7 @@ def markdown(summary: dict[str, Any], *, picture: bool = False) -> str:
     lines += start.markdown(summary["start"])
     lines += content.markdown(summary["content"])
     lines += growth_table.markdown(summary["growth"])
-    lines += efficiency.markdown(summary["efficiency"], picture=picture)
+    lines += efficiency.markdown(summary["efficiency"], picture=efficiency.PICTURE_NAME in pictures)
     lines += answered.markdown(summary["answers"])
     lines += examined.markdown(summary["examined"])
     lines += ["", "## Commands", "", "| row | seed | commit | command |", "|---|---|---|---|"]
@@ -161,15 +170,17 @@ def _folders(chain: Chain, done: Sequence[Done], row: str) -> list[tuple[int, Pa
     return [(one.job.seed, chain.output / one.job.folder_name) for one in done if one.job.row == row]
 
 
-def _of_size(chain: Chain, runs: Sequence[Done], results: Mapping[Job, Opened]) -> dict[str, Any]:
-    """For the rows of the curve over sizes: headline with interval, and parameters that the row's run trained."""
-    if runs[0].job.row not in sizes.ROWS:
-        return {}
+def _levels(chain: Chain, runs: Sequence[Done], results: Mapping[Job, Opened]) -> dict[str, Any]:
+    """For pictures: headline with interval and of each seed, and parameters that the row's run trained."""
     levels = {measure: level([results[one.job] for one in runs], measure) for measure in MEASURES}
     return {
         "levels": {
             measure: None if one is None else dict(zip(("score", "low", "high"), one, strict=True))
             for measure, one in levels.items()
+        },
+        "by_seed": {
+            measure: [one[measure]["score"] for run in runs if measure in (one := _headline(results[run.job].result))]
+            for measure in MEASURES
         },
         "trained_parameters": efficiency.trained_parameters(chain.output, runs[0]) if runs[0].steps else 0,
     }
