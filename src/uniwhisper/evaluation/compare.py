@@ -59,7 +59,7 @@ def open_result(path: Path) -> Opened:
             f"{path} cannot be compared",
             expected="a result of version 2 with its .npz beside it, as `uniwhisper evaluate` writes them",
             got=f"it lacks {error}" if isinstance(error, KeyError) else _why(error),
-            fix="check the path, or evaluate again",
+            fix="check the path, keep both files under the names they were written with, or evaluate again",
         ) from None
     return Opened(path.name, result, clips)
 
@@ -67,6 +67,8 @@ def open_result(path: Path) -> Opened:
 def _why(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"no JSON: {error}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{Path(error.filename).name}: {error.strerror}"
     return getattr(error, "strerror", None) or str(error)
 
 
