@@ -58,7 +58,10 @@ def special(kind: bytes) -> tarfile.TarInfo:
         ([("x.wav", b"RIFF"), ("x.flac", b"fLaC"), ("x.json", b"{}")], "x.flac", "second member"),
         ([("x.wav", b"RIFF"), ("x.json", b"{}"), ("x.json", b"{}")], "x.json", "second member"),
         ([("x.wav", b""), ("x.json", b"{}")], "x.wav", "0 bytes"),
-        ([("x.txt", b"hello")], "x.txt", "'txt'"),
+        ([("x.pdf", b"hello")], "x.pdf", "'pdf'"),
+        ([("x.txt", b"hello")], "x", "only labels"),
+        ([("x.wav", b"RIFF"), ("x.cls", b"1"), ("x.cls", b"2")], "x.cls", "second member"),
+        ([("x.wav", b"RIFF"), ("x.txt", b"\xff")], "x.txt", "codec"),
     ],
 )
 def test_a_bad_member_is_named_with_its_tar(tmp_path, members, named, got):

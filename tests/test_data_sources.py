@@ -9,13 +9,14 @@ import pytest
 import soundfile
 
 from conftest import tone
-from toy_corpora import SOUND, SPEECH, clip, wav, write_corpus
+from toy_corpora import SOUND, SPEECH, clip, wav, write_corpus, write_tar
 from uniwhisper.audio.load import read as read_audio
 from uniwhisper.core.errors import ManifestError
+from uniwhisper.data.corpora import parse_description
 from uniwhisper.data.decoded import EncodedReader
 from uniwhisper.data.indexed import IndexedManifest
 from uniwhisper.data.manifest import Manifest
-from uniwhisper.data.prepare import prepare
+from uniwhisper.data.prepare import prepare, prepare_folder
 
 LABELS = ["rain", "door", "dog bark"]
 TAGS = {**SOUND, "tasks": {"sound_tag": {"field": "label"}}}
@@ -385,3 +386,98 @@ def test_a_segment_is_what_whole_decoding_gives_there(tmp_path, format_, subtype
         # The resampler's filter sees silence instead of the neighbours, so a few edge samples differ.
         np.testing.assert_allclose(part[200:-200], whole[begin + 200 : begin + count - 200], atol=2e-3)
     assert len(read_segment(path, start_seconds=39.5, samples=16_000)) == pytest.approx(8_000, abs=1200)
+
+
+# --- A folder with a folder for each label, a table of any name, tars with .cls and .txt -----------------------------
+
+
+def audio_files(folder: Path, *names: str) -> None:
+    for index, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, tone(0.2, 300.0 * (index + 1)), 16_000)
+
+
+def test_a_folder_for_each_label_needs_no_table(tmp_path):
+    folder = describe(tmp_path / "in" / "mine", TAGS)
+    audio_files(folder, "rain/a.flac", "dög 猫/deep/b.WAV", ".hidden/c.wav")
+    manifest = prepare(tmp_path / "in", tmp_path / "out")
+    assert labels_of(manifest) == {"mine/rain/a": "rain", "mine/dög 猫/deep/b": "dög 猫"}
+    assert {record.fields["file"] for record in manifest.records} == {"a", "b"}
+    check_tones(manifest, [tone(0.2, 600.0), tone(0.2, 300.0)])  # in the order of their names: d before r
+
+
+def test_folders_named_after_splits_are_splits_and_the_test_set_stays_out(tmp_path):
+    folder = describe(tmp_path / "in" / "mine", TAGS)
+    audio_files(folder, "train/rain/a.flac", "test/rain/b.flac", "train/door/c.flac")
+    written, notes = prepare_folder(tmp_path / "in", tmp_path / "out")
+    assert labels_of(Manifest.read(written.path)) == {"mine/train/rain/a": "rain", "mine/train/door/c": "door"}
+    assert notes == ["mine: splits left out: test"]
+    only = prepare(tmp_path / "in", tmp_path / "asked", splits=["test"])
+    assert labels_of(only) == {"mine/test/rain/b": "rain"}
+
+
+def test_a_described_folder_takes_its_one_table_whatever_its_name(three_files, tmp_path):
+    folder, waves = three_files
+    rows = "".join(f"audio/{index}.flac,{label}\n" for index, label in enumerate(LABELS))
+    (folder / "my list.csv").write_text("file_name,label\n" + rows)
+    manifest = prepare(tmp_path / "in", tmp_path / "out")
+    assert list(labels_of(manifest).values()) == LABELS
+    check_tones(manifest, waves)
+    (folder / "other.csv").write_text("a,b\n")
+    with pytest.raises(ManifestError, match=r"my list\.csv, other\.csv") as caught:
+        prepare(tmp_path / "in", tmp_path / "again")
+    assert "metadata.csv" in caught.value.fix
+
+
+@pytest.mark.usefixtures("three_files")
+def test_a_described_folder_without_clips_is_refused_and_an_undescribed_one_named(tmp_path):
+    rows = "".join(f"audio/{index}.flac,{label}\n" for index, label in enumerate(LABELS))
+    (tmp_path / "in" / "mine" / "metadata.csv").write_text("file_name,label\n" + rows)
+    (tmp_path / "in" / "papers").mkdir()
+    (tmp_path / "in" / "papers" / "list.csv").write_text("a,b\n")
+    _, notes = prepare_folder(tmp_path / "in", tmp_path / "out")
+    assert notes == ["papers: left out, it holds no corpus and no corpus.json"]
+    describe(tmp_path / "in" / "empty", TAGS)
+    with pytest.raises(ManifestError, match=r"no corpus in .*empty"):
+        prepare(tmp_path / "in", tmp_path / "again")
+
+
+def test_the_corpus_itself_is_sent_to_its_parent(three_files, tmp_path):
+    folder, _ = three_files
+    with pytest.raises(ManifestError) as caught:
+        prepare(folder, tmp_path / "out")
+    assert caught.value.fix == f"name its parent: {folder.parent}"
+
+
+def test_tars_may_hold_their_labels_as_cls_and_txt(tmp_path):
+    description = {**SOUND, "tasks": {"sound_tag": {"field": "cls"}, "caption": {"field": "txt"}}}
+    members = [
+        ("a.wav", wav(0.2)), ("a.cls", "Käuzchen\n".encode()), ("a.txt", b"an owl"),
+        ("b.wav", wav(0.3)), ("b.txt", b" "), ("b.json", b'{"cls": "door"}'),
+    ]  # fmt: skip
+    write_tar(describe(tmp_path / "in" / "mine", description) / "0.tar", members)
+    manifest = prepare(tmp_path / "in", tmp_path / "out")
+    assert [record.fields for record in manifest.records] == [
+        {"cls": "Käuzchen", "txt": "an owl"},
+        {"cls": "door", "txt": None},
+    ]
+
+
+def test_several_labels_in_one_cell_and_in_a_list():
+    description = {**SOUND, "tasks": {"sound_tags": {"field": "tags", "separator": ";", "clean": "words"}}}
+    parsed = parse_description(description, name="mine")
+    assert parsed.answers("x", {"tags": "rain; dog_bark;"}) == {"sound_tags": ("dog bark", "rain")}
+    assert parsed.answers("x", {"tags": ["wind"]}) == {"sound_tags": ("wind",)}
+    assert parsed.answers("x", {"tags": " ; "}) == {}
+    with pytest.raises(ManifestError, match="sound_tags") as caught:
+        parse_description({**SOUND, "tasks": {"sound_tags": {"field": "tags"}}}, name="mine").answers(
+            "x", {"tags": "rain; wind"}
+        )
+    assert '"separator": ";"' in caught.value.fix
+
+
+def test_a_list_is_no_single_label():
+    parsed = parse_description(TAGS, name="mine")
+    with pytest.raises(ManifestError) as caught:
+        parsed.answers("x", {"label": ["rain"]})
+    assert caught.value.got == "['rain']" and "sound_tags" in caught.value.fix

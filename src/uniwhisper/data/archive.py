@@ -1,6 +1,7 @@
 """Reading WebDataset tars without trusting them: which clips lie where, nothing is ever unpacked.
 
-A clip is a pair of members `<key>.<audio extension>` and `<key>.json`. Following WebDataset, the key is the member's
+A clip is a pair of members `<key>.<audio extension>` and `<key>.json`; instead of the JSON, or beside it, there may be
+`<key>.cls` and `<key>.txt`, whose text is then the field `cls` or `txt`. Following WebDataset, the key is the member's
 path up to the first dot of its file name. Members are read by offset, so a name with `..` could write nothing; it is
 refused all the same, because whoever unpacks such a tar with another program is not that lucky.
 """
@@ -15,6 +16,8 @@ from typing import Any, BinaryIO
 from uniwhisper.audio.formats import AUDIO_EXTENSIONS
 from uniwhisper.core.errors import ManifestError
 
+TEXT_EXTENSIONS = ("cls", "txt")
+"""Members that hold one label as text, by WebDataset's names."""
 _REPACK = "pack the archive again, with one `<key>.json` for each `<key>.<audio extension>` and plain relative names"
 
 
@@ -65,25 +68,34 @@ def index_tar(
     """As `index_archive`, of an open, seekable tar of `length` bytes that errors call `where`."""
     audio: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, dict[str, Any]] = {}
+    texts: dict[str, dict[str, Any]] = {}
     refused: set[str] = set()
     for member, content, error in tar_members(file, length, where, on_problem):
         key, extension = _split(member.name)
-        if error is None and extension != "json" and f".{extension}" not in AUDIO_EXTENSIONS:
-            expected = f"`.json` or audio ({' '.join(sorted(AUDIO_EXTENSIONS))})"
+        is_text = extension in TEXT_EXTENSIONS
+        if error is None and extension != "json" and not is_text and f".{extension}" not in AUDIO_EXTENSIONS:
+            expected = f"`.json`, `.cls`, `.txt` or audio ({' '.join(sorted(AUDIO_EXTENSIONS))})"
             error = _problem(where, member.name, expected, f"extension {extension!r}", _REPACK)
-        if error is None and key in (labels if extension == "json" else audio):
-            kind = "labels" if extension == "json" else "audio"
+        if error is None and (
+            extension in texts.get(key, ()) if is_text else key in (labels if extension == "json" else audio)
+        ):
+            kind = "labels" if is_text or extension == "json" else "audio"
             error = _problem(where, member.name, "each key once", f"a second member with {kind} for {key!r}", _REPACK)
-        if error is None and extension == "json":
+        if error is None:
             try:
-                labels[key] = _json_object(where, member.name, content, list_field)
+                if is_text:
+                    texts.setdefault(key, {})[extension] = _text(where, member.name, content)
+                elif extension == "json":
+                    labels[key] = _json_object(where, member.name, content, list_field)
+                else:
+                    audio[key] = member
             except ManifestError as broken:
                 error = broken
-        elif error is None:
-            audio[key] = member
         if error is not None:
             refused.add(key)
             on_problem(error)
+    for key, fields in texts.items():
+        labels[key] = {**fields, **labels.get(key, {})}
 
     for key in sorted((audio.keys() ^ labels.keys()) - refused):
         has, lacks = ("audio", f"{key}.json") if key in audio else ("labels", f"{key}.<audio extension>")
@@ -116,7 +128,7 @@ def read_member(path: Path, offset: int, size: int) -> bytes:
 def tar_members(
     file: BinaryIO, length: int, where: str, on_problem: Callable[[ManifestError], None]
 ) -> Iterator[tuple[tarfile.TarInfo, bytes, ManifestError | None]]:
-    """Each member of an open tar that is no folder: its content if it is JSON (else b""), and why it is refused.
+    """Each member of an open tar that is no folder: its content if it holds labels (else b""), and why it is refused.
 
     Refused are names that lead outside, links, devices and empty audio. Damage to the tar itself is told to
     `on_problem` and ends the reading.
@@ -131,8 +143,7 @@ def tar_members(
                     return
                 if member.isdir():
                     continue
-                is_json = member.isreg() and member.name.endswith(".json")
-                content = archive.extractfile(member).read() if is_json else b""
+                content = archive.extractfile(member).read() if member.isreg() and _holds_labels(member) else b""
                 yield member, content, _unsafe(where, member)
             end = archive.offset
     except tarfile.TarError as error:
@@ -151,6 +162,18 @@ def _split(name: str) -> tuple[str, str]:
     return str(pure.with_name(stem)) if stem else name, extension.lower()
 
 
+def _holds_labels(member: tarfile.TarInfo) -> bool:
+    return _split(member.name)[1] in ("json", *TEXT_EXTENSIONS) or member.name.endswith(".json")
+
+
+def _text(where: str, name: str, content: bytes) -> str | None:
+    """The label of a `.cls` or `.txt`; None if there is nothing in it."""
+    try:
+        return content.decode().strip() or None
+    except UnicodeDecodeError as error:
+        raise _problem(where, name, "text in UTF-8", str(error), "mend this member") from None
+
+
 def _unsafe(where: str, member: tarfile.TarInfo) -> ManifestError | None:
     pure = PurePosixPath(member.name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in member.name:
@@ -159,7 +182,7 @@ def _unsafe(where: str, member: tarfile.TarInfo) -> ManifestError | None:
         )
     if not member.isreg() or member.issparse():
         return _problem(where, member.name, "a plain file", "a link, device or sparse file", _REPACK)
-    if member.name.endswith(".json") or member.size > 0:
+    if _holds_labels(member) or member.size > 0:
         return None
     return _problem(where, member.name, "encoded audio", "0 bytes", "remove the clip, or put its audio in")
 

@@ -5,9 +5,9 @@ The shipped table is `corpora.json`. A corpus that is not in it brings a `corpus
     {"domain": "sound", "licence": "CC0", "tasks": {"sound_tag": {"field": "label", "clean": "words"}}}
 
 A rule turns a field into an answer: `field` (or `constant`), then `exclude` (clips whose field holds a named value
-have no answer; the value says why), `clean` (a function of answers.py), `values` (old -> new), `ranges` (upper bound
-of a number -> word). `values` and `ranges` may be the name of a shared map of `corpora.json`. A field that is absent
-or null gives no answer.
+have no answer; the value says why), `separator` (between several labels of one text), `clean` (a function of
+answers.py), `values` (old -> new), `ranges` (upper bound of a number -> word). `values` and `ranges` may be the name of
+a shared map of `corpora.json`. A field that is absent or null gives no answer.
 
 The field holds what the task's kind of answer is made of (answer_formats.py): a label, a list of labels, a number, a
 list of [start, end, label] in seconds; `clean` and `values` then apply to each label. An intent's field holds its name,
@@ -118,6 +118,7 @@ _RULE_PARTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: _is_map(value, lambda reasons: _is_map(reasons, _is_text)),
         "an object {field: {label: why}}",
     ),
+    "separator": (lambda value: _is_text(value) and value != "", "the text between two labels of one cell"),
     "clean": (lambda value: _is_text(value) and value in CLEANERS, f"a cleaner from {list(CLEANERS)}"),
     "values": (lambda value: _is_map(value, _is_text), f"an object {{label: answer}}, {_SHARED}"),
     "slots": (lambda value: _is_map(value, _is_text), "an object {slot: the name of a field}"),
@@ -139,8 +140,16 @@ def _answer(task: Task, rule: Mapping[str, Any], fields: Mapping[str, Any], reco
         return None
 
     def label(part: Any) -> str:
+        if isinstance(part, list | dict):
+            # As text it would be asked with its brackets, and nobody would notice.
+            fix = "describe it under a task with several labels, such as `sound_tags`, or keep one label in the field"
+            raise ManifestError(where, expected="one label", got=repr(part), fix=fix)
         return _label(rule, part, where)
 
+    if "separator" in rule and isinstance(raw, str):
+        raw = [part for part in raw.split(rule["separator"]) if part.strip()]
+        if not raw:
+            return None
     lists = isinstance(raw, list)
     if task.answer in ("labels", "sequence"):
         value = [label(part) for part in raw] if lists else [label(raw)]
@@ -195,6 +204,8 @@ def _in_range(ranges: Mapping[str, int | None], raw: Any, where: str) -> str:
 
 def _unknown(where: str, expected: str, got: str) -> ManifestError:
     fix = "mend the label, add it to the corpus's `values`, or list it under `exclude` with a reason"
+    if ";" in got and "`;`" in expected:
+        fix = 'if these are several labels, add "separator": ";" to the rule in corpus.json; else ' + fix
     return ManifestError(where, expected=expected, got=got, fix=fix)
 
 

@@ -23,11 +23,11 @@ from uniwhisper.data.manifest_writer import ManifestWriter, Written
 from uniwhisper.data.parallel import Progress, in_threads
 from uniwhisper.data.sources import parquet_cells
 from uniwhisper.data.sources.clip import OnProblem, SourceClip
-from uniwhisper.data.sources.detect import FORMS, has_corpus, read_json, source_clips
+from uniwhisper.data.sources.detect import DESCRIPTION_NAME, FORMS, has_corpus, read_json, source_clips
 from uniwhisper.data.storage import Root, Store, is_url
 
 SECONDS_TOLERANCE = 0.1
-DESCRIPTION_NAME = "corpus.json"
+_EXAMPLE = {"domain": "sound", "licence": "CC0", "tasks": {"sound_tag": {"field": "label", "clean": "words"}}}
 _TO_THE_END = 1 << 40  # samples; two years
 _LAYOUT = f"FOLDER/<corpus>/ with {FORMS}"
 
@@ -93,7 +93,9 @@ def prepare_folder(
         folder, corpora, output, problems=problems, on_problem=on_problem, overwrite=overwrite, workers=workers,
         progress=progress,
     )  # fmt: skip
-    return written, [f"{corpus.name}: {line}" for corpus in corpora for line in corpus.notes]
+    notes = [f"{corpus.name}: {line}" for corpus in corpora for line in corpus.notes]
+    others = sorted(set(Store(folder).folders()) - {corpus.name for corpus in corpora})
+    return written, notes + [f"{name}: left out, it holds no corpus and no {DESCRIPTION_NAME}" for name in others]
 
 
 def write_corpora(
@@ -166,12 +168,19 @@ def find_corpora(
         raise ManifestError(f"cannot prepare {folder}", expected=_LAYOUT, got=got, fix=fix)
     store = Store(folder)
     folders = store.folders()
-    names = [name for name in folders if has_corpus(store.below(name))]
+    # A folder that is described is meant: where its clips cannot be found, that is an error.
+    names = [name for name in folders if store.exists(f"{name}/{DESCRIPTION_NAME}") or has_corpus(store.below(name))]
     if not names:
         loose = [name for name in store.names(deep=False) if name.endswith(".tar")]
+        itself = bool(loose) or store.exists(DESCRIPTION_NAME) or has_corpus(store)
         got = f"{len(loose)} tars directly in it" if loose else f"{len(folders)} folders, none with a corpus"
         parent = folder.rpartition("/")[0] if is_url(folder) else Path(folder).resolve().parent
-        fix = f"name its parent: {parent}" if loose else "name the folder that holds the corpora"
+        fix = (
+            f"name its parent: {parent}"
+            if itself
+            else f"name the folder that holds the corpora, and describe each in a {DESCRIPTION_NAME} in its own "
+            f"folder, for example {json.dumps(_EXAMPLE)}"
+        )
         raise ManifestError(f"no corpus in {folder}", expected=_LAYOUT, got=got, fix=fix)
     return [open_corpus(store.below(name), name, splits=splits, on_problem=on_problem) for name in names]
 
@@ -206,12 +215,11 @@ def describe_corpus(store: Store, name: str) -> tuple[CorpusDescription, Mapping
             )
         return parse_description(value, name=name), columns
     if name not in shipped_corpora():
-        example = {"domain": "sound", "licence": "CC0", "tasks": {"sound_tag": {"field": "label", "clean": "words"}}}
         raise ManifestError(
             f"corpus {name} is not described",
             expected=f"{store.path(DESCRIPTION_NAME)}, or one of the shipped corpora: {', '.join(shipped_corpora())}",
             got="neither",
-            fix=f"write {DESCRIPTION_NAME} in that folder, for example {json.dumps(example)}",
+            fix=f"write {DESCRIPTION_NAME} in that folder, for example {json.dumps(_EXAMPLE)}",
         )
     return shipped_corpora()[name], {}
 

@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.archive import index_tar
+from uniwhisper.data.sources.audio_folder import audio_among, audio_folder_clips
 from uniwhisper.data.sources.clip import OnProblem, SourceClip, problem
 from uniwhisper.data.sources.hugging_face import ARROW, PARQUET, hugging_face_clips
 from uniwhisper.data.sources.lhotse_manifests import is_shar, lhotse_clips, manifests_among, shar_clips
-from uniwhisper.data.sources.table import TABLE_NAMES, table_clips
+from uniwhisper.data.sources.table import TABLE_ENDINGS, TABLE_NAMES, table_clips
 from uniwhisper.data.storage import Store, is_url
 
-FORMS = "*.tar, metadata.csv/.tsv/.jsonl with audio, *.parquet, *.arrow, or Lhotse's *cuts*.jsonl.gz or Shar"
+DESCRIPTION_NAME = "corpus.json"
+FORMS = (
+    "*.tar, metadata.csv/.tsv/.jsonl with audio, *.parquet, *.arrow, or Lhotse's *cuts*.jsonl.gz or Shar; beside a "
+    f"{DESCRIPTION_NAME} also one table of any name, or a folder of audio for each label"
+)
 
 
 def has_corpus(store: Store) -> bool:
@@ -59,7 +64,17 @@ def source_clips(
             )
         paths = [Path(store.path(name)) for name in names]
         return lhotse_clips(store, paths, splits=splits, notes=notes, on_problem=on_problem)
-    raise problem(f"no corpus in {store.root}", expected=FORMS, got="none of these", fix="name another folder")
+    if form == "audio folder":
+        return audio_folder_clips(names, splits=splits, notes=notes)
+    tables = _tables(store.names(deep=False))
+    raise problem(
+        f"no corpus in {store.root}",
+        expected=FORMS,
+        got=f"the tables {', '.join(tables)}" if tables else "none of these",
+        fix="name the table that lists the clips metadata" + PurePosixPath(tables[0]).suffix
+        if tables
+        else f"put its files there, or remove {DESCRIPTION_NAME}",
+    )
 
 
 def _form(store: Store) -> tuple[str, list[str]] | None:
@@ -73,8 +88,20 @@ def _form(store: Store) -> tuple[str, list[str]] | None:
         return "table", tables
     if manifests := manifests_among(names):
         return "lhotse", manifests
-    tables = [name for name in store.names() if name.endswith((ARROW, PARQUET))]
-    return ("hugging face", tables) if tables else None
+    described = DESCRIPTION_NAME in names
+    # Only where somebody said that this is a corpus: any other folder may hold a table, or some audio.
+    if described and (tables := _tables(names)):
+        return ("table", tables) if len(tables) == 1 else None
+    everything = store.names()
+    if tables := [name for name in everything if name.endswith((ARROW, PARQUET))]:
+        return "hugging face", tables
+    if described and (audio := audio_among(everything)):
+        return "audio folder", audio
+    return None
+
+
+def _tables(names: Sequence[str]) -> list[str]:
+    return [name for name in names if PurePosixPath(name).suffix in TABLE_ENDINGS]
 
 
 def _tar_clips(store: Store, names: list[str], on_problem: OnProblem) -> Iterator[SourceClip]:

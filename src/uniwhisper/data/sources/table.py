@@ -17,6 +17,7 @@ from uniwhisper.data.sources.clip import OnProblem, SourceClip, problem
 from uniwhisper.data.storage import Store, is_inside
 
 TABLE_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
+TABLE_ENDINGS = (".jsonl", ".csv", ".tsv")
 PLACE_COLUMNS = ("file_name", "id", "start_seconds", "seconds")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
