@@ -48,17 +48,21 @@ def usual(place: Path) -> list[str | Path]:
     return ["--data", place / "prepared", "--device", "cpu", *[word for text in settings for word in ("--set", text)]]
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_stopped_run_says_how_it_goes_on_if_it_had_begun(place, tmp_path, begun):
+@pytest.mark.parametrize(("begun", "saved"), [(True, True), (True, False), (False, False)])
+def test_a_stopped_run_says_how_it_goes_on_if_it_had_begun(place, tmp_path, begun, saved):
     def stop(*_, **__):
         if begun:
             (tmp_path / "run").mkdir()
             (tmp_path / "run" / "run.json").touch()
+        if saved:
+            (tmp_path / "run" / "checkpoints" / "step-00000040").mkdir(parents=True)
         raise KeyboardInterrupt
 
     with patch("uniwhisper.training.loop.train", side_effect=stop):
         done = uniwhisper("train", "mini", "-o", tmp_path / "run", *usual(place))
     assert done.returncode == 130 and ("--resume" in done.stderr) == begun
+    assert ("step-00000040" in done.stderr) == saved
+    assert ("no checkpoint" in done.stderr) == (begun and not saved)
 
 
 def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):

@@ -1,6 +1,7 @@
 """Draws and batches are a function of (seed, manifests, step): not of ranks, workers, or where a run began."""
 
 import io
+import shlex
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -32,6 +33,8 @@ from uniwhisper.data.packing import cost_seconds
 from uniwhisper.data.prepare import prepare
 from uniwhisper.data.tasks import all_tasks
 from uniwhisper.recipes import load_recipe
+from uniwhisper.recipes.mini import mini
+from uniwhisper.training.overrides import override
 
 CONFIG = DataConfig(clips_per_step=6, max_seconds=0.8, group_steps=4, holdout_folds=8)
 CONFIGS = [
@@ -412,8 +415,13 @@ def test_long_clips_are_cropped_or_not_asked_for_their_words(tmp_path):
 def test_a_domain_without_clips_is_an_error(tmp_path):
     write_corpus(tmp_path / "in" / "c", MUSIC, clip("a", {"label": "flute", "note": "A4"}, 0.1))
     manifest = prepare(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(ManifestError, match="no clip of domain"):
-        Mixture([manifest], CONFIG, 0)
+    config = replace(CONFIG, holdout_folds=None, domain_weights={"speech": 0.5, "sound": 0.3, "music": 0.2})
+    with pytest.raises(ManifestError, match="no clip of domain") as caught:
+        Mixture([manifest], config, 0)
+    words = shlex.split(caught.value.fix.partition("leave it out: ")[2])
+    assert words[0] == "--set"  # what it says to type leaves those out that have no clip
+    typed = replace(config, domain_weights=override(mini(), words[1:]).data.domain_weights)
+    assert typed.domain_weights == {"music": 0.2} and len(Mixture([manifest], typed, 0).step(0)) > 0
     with pytest.raises(ManifestError, match="each clip in one manifest"):
         Mixture([manifest, manifest], CONFIG, 0)
 

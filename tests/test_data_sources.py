@@ -476,8 +476,11 @@ def test_several_labels_in_one_cell_and_in_a_list():
     assert '"separator": ";"' in caught.value.fix
 
 
-def test_a_list_is_no_single_label():
+def test_a_list_of_several_is_no_single_label():
     parsed = parse_description(TAGS, name="mine")
-    with pytest.raises(ManifestError) as caught:
-        parsed.answers("x", {"label": ["rain"]})
-    assert caught.value.got == "['rain']" and "sound_tags" in caught.value.fix
+    assert parsed.answers("x", {"label": ["rain"]}) == {"sound_tag": "rain"}
+    assert parsed.answers("x", {"label": []}) == parsed.answers("x", {"label": [None]}) == {}
+    for labels in (["rain", "wind"], [["rain"]], {"rain": 1}):
+        with pytest.raises(ManifestError) as caught:
+            parsed.answers("x", {"label": labels})
+        assert caught.value.expected == "one label" and "sound_tags" in caught.value.fix

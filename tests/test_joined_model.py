@@ -152,8 +152,10 @@ def test_identity_is_that_of_the_weights_not_of_their_precision(language_model_f
 def test_a_folder_that_is_no_language_model_says_what_to_pass(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
-    with pytest.raises(WeightsError, match=r"--set model\.language_model=FOLDER"):
+    with pytest.raises(WeightsError, match=r"--set model\.language_model=FOLDER") as caught:
         FrozenLanguageModel.load(tmp_path)
+    packaged = caught.value.fix.rpartition("package: ")[2]
+    assert (Path(packaged) / "tokenizer.json").is_file()  # what it offers is there
 
 
 def test_the_folder_that_recipes_name_is_not_looked_for_at_the_hub(tmp_path, monkeypatch):

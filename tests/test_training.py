@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -268,8 +269,12 @@ def test_what_may_not_be_resumed(recipe, prepared, tmp_path):
     run(override(recipe, ["steps=2"]), prepared, tmp_path / "run")
     with pytest.raises(OutputError, match="--resume"):
         run(recipe, prepared, tmp_path / "run")
-    with pytest.raises(RecipeError, match=r"another recipe\n.*\n.*: seed \d+ -> 5\n"):
+    with pytest.raises(RecipeError, match=r"another recipe\n.*\n.*: seed \d+ -> 5\n") as caught:
         run(override(recipe, ["steps=2", "seed=5"]), prepared, tmp_path / "run", resume=True)
+    typed = re.findall(r"--set (\w\S*=[^\s)]+)", caught.value.fix)
+    further = override(recipe, ["steps=1", *typed])  # what it says to type trains on from there
+    assert further.model.start == str(tmp_path / "run" / "model") and further.model.encoder_size is None
+    assert run(further, prepared, tmp_path / "further").is_dir()
     checkpoint = max((tmp_path / "run/checkpoints").iterdir())
     (checkpoint / "optimizer.safetensors").write_bytes(b"cut")
     with pytest.raises(RecipeError, match="cannot be resumed"):

@@ -11,7 +11,7 @@ def calibrate(
     recipe: Annotated[str, typer.Argument(help="The recipe it was trained with: its mixture gives the clips.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the calibrated model.")],
     data: Annotated[Path, typer.Option(help="Folder written by `uniwhisper data prepare`.")] = Path("prepared"),
-    clips: Annotated[int, typer.Option(min=1, help="Clips to measure.")] = 4000,
+    clips: Annotated[int, typer.Option(min=1, help="Clips to draw, as training does: some come again.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Decides which clips.")] = 0,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute.")] = "auto",
 ) -> None:
@@ -44,6 +44,6 @@ def calibrate(
         trained, track(waves, "measuring clips", total=clips, console=console, disable=not console.is_terminal)
     )
     card = (model / "README.md").read_text(encoding="utf-8") if (model / "README.md").is_file() else ""
-    card += f"\nCalibrated over {measured:,} training clips (`uniwhisper calibrate`, seed {seed}).\n"
+    card += f"\nCalibrated over {measured:,} draws of training clips (`uniwhisper calibrate`, seed {seed}).\n"
     identity = export_model(trained, output, language_model_source=model / "lm", card=card)
-    typer.echo(f"{output}: vectors calibrated over {measured:,} clips; weights {identity[:12]}")
+    typer.echo(f"{output}: vectors calibrated over {measured:,} draws of clips; weights {identity[:12]}")

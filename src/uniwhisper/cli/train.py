@@ -38,6 +38,7 @@ def train(
     from uniwhisper.data.indexed import open_manifest
     from uniwhisper.model.device import choose_device
     from uniwhisper.recipes import load_recipe
+    from uniwhisper.training.checkpoint import latest_checkpoint
     from uniwhisper.training.loop import train as run
     from uniwhisper.training.overrides import override
 
@@ -55,7 +56,14 @@ def train(
         model = run(resolved, manifest, output, resume=resume, **means)
     except KeyboardInterrupt:
         if (output / "run.json").is_file():
-            console.print("stopped; with --resume the same command goes on from the last checkpoint", highlight=False)
+            saved = latest_checkpoint(output / "checkpoints")
+            where = (
+                f"goes on from the last checkpoint, {saved.name}"
+                if saved is not None
+                else "begins again: there was no checkpoint yet (loop.checkpoint_every_steps "
+                f"{resolved.loop.checkpoint_every_steps})"
+            )
+            console.print(f"stopped; with --resume the same command {where}", highlight=False)
         raise
     typer.echo(model)
 

@@ -155,6 +155,10 @@ def _answer(task: Task, rule: Mapping[str, Any], fields: Mapping[str, Any], reco
         value = [label(part) for part in raw] if lists else [label(raw)]
     elif task.answer in ("events", "notes") and lists:
         value = [[*part[:2], *map(label, part[2:])] if isinstance(part, list) else part for part in raw]
+    elif lists and task.answer in ("label", "text") and not [part for part in raw if part is not None]:
+        return None
+    elif lists and task.answer in ("label", "text") and len(raw) == 1:
+        value = label(raw[0])
     elif task.answer == "intent":
         slots = {slot: fields.get(field) for slot, field in rule.get("slots", {}).items()}
         value = [label(raw), {slot: str(filler) for slot, filler in slots.items() if filler not in (None, "", "none")}]

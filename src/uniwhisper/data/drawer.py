@@ -5,6 +5,7 @@ task about several clips then draws the others from the same domain, each with a
 questions are those that the same sound can answer. Last, its length and rate are changed.
 """
 
+import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -37,11 +38,14 @@ class Drawer:
         self._pools = {name: Pool([part for part in training if part.domain == name], config) for name in self._domains}
         for name, pool in self._pools.items():
             if not pool:
+                there = {part.domain for part in training if len(part.places_N)}
+                kept = {domain: config.domain_weights[domain] for domain in self._domains if domain in there}
+                drop = f", or leave it out: --set data.domain_weights='{json.dumps(kept)}'" if kept else ""
                 raise ManifestError(
                     f"no clip of domain {name!r} to train on",
                     expected=f"clips of each domain with weight: {self._domains}",
-                    got=f"clips of { {part.domain for part in training if len(part.places_N)} or 'none' }",
-                    fix=f"add a corpus of that domain, or leave {name!r} out of `domain_weights`",
+                    got=f"clips of {there or 'none'}",
+                    fix=f"add a corpus of that domain{drop}",
                 )
         self._domain_chances = cumulative([config.domain_weights[name] for name in self._domains])
         bases = {base for task in all_tasks().values() if task.made for base in task.made.of}

@@ -24,6 +24,7 @@ from uniwhisper.model.answer_loss import projected_cross_entropy
 from uniwhisper.model.attention import attend
 from uniwhisper.model.float8 import to_float8
 from uniwhisper.model.packing import Packing
+from uniwhisper.model.weights import packaged_default
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,7 +46,8 @@ def _no_language_model(source: str | Path, got: str) -> WeightsError:
         expected="a local folder with config.json, *.safetensors and a tokenizer, or a reachable hub id",
         got=got,
         fix=f"train a small one: uniwhisper pretrain-lm texts/ -o {source if _is_folder_name(source) else 'runs/lm'}; "
-        "or download one on a machine with network and pass its folder: --set model.language_model=FOLDER",
+        "or download one on a machine with network; and pass its folder: --set model.language_model=FOLDER, or --lm "
+        f"FOLDER to `uniwhisper reproduce`. A small one lies in the package: {packaged_default() / 'lm'}",
     )
 
 

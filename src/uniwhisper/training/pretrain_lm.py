@@ -206,6 +206,7 @@ def _train(
         exercises = material.batch(recipe.exercises_per_step, recipe.exercise_tokens, [recipe.seed, step, 1])
         return tuple(map(torch.from_numpy, (_draw(prose, dialogues, recipe, step), *exercises)))
 
+    began = time.monotonic()
     steps = track(range(recipe.steps), "language model", console=console, disable=not console.is_terminal)
     for step, (tokens_BL, *exercises) in zip(steps, in_threads(drawn, range(recipe.steps), workers=1), strict=True):
         warmup = max(1, recipe.steps // 20)
@@ -221,6 +222,9 @@ def _train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if step == 0 and recipe.steps > 1 and not console.is_terminal:
+            # Two thousand of them take minutes on a GPU and hours on a core: whoever waits for a log should know.
+            console.print(f"language model: {time.monotonic() - began:.1f} s for the first step", highlight=False)
         if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
             console.print(
                 f"language model step {step + 1}/{recipe.steps}: loss {loss.item():.3f}, reading {exercise.item():.3f}",

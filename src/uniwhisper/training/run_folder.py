@@ -28,7 +28,9 @@ def open_run_folder(
                 f"{output} is not empty",
                 expected="a new or empty run folder",
                 got="an earlier run" if described.is_file() else "a folder with files" if output.is_dir() else "a file",
-                fix="add --resume to continue that run" if described.is_file() else "choose another -o",
+                fix="add --resume to continue that run, or choose another -o"
+                if described.is_file()
+                else "choose another -o",
             )
         check_output(output, overwrite=True, folder_with="run.json")
         return {
@@ -69,7 +71,8 @@ def open_run_folder(
                 f"{output} was started with another {name.split('_')[0]}",
                 expected=f"{name} {earlier[name][:12]}",
                 got=now[:12] + (f": {changed}" if changed else ""),
-                fix="give the same recipe, --set values and data as at the start, or choose another -o",
+                fix="give the same recipe, --set values and data as at the start, or choose another -o (to train on "
+                f"from its model: --set model.start={output / 'model'} --set model.encoder_size=none)",
             )
     return earlier
 
