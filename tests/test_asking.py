@@ -16,6 +16,7 @@ from uniwhisper.asking.answerer import Answerer
 from uniwhisper.cli.app import app
 from uniwhisper.core.errors import AnswerError, AudioError, WeightsError
 from uniwhisper.features.logmel import log_mel
+from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.trained import load_trained
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.training.build import export_model
@@ -215,3 +216,13 @@ def test_the_verbs_answer_stream_and_rank(folder, tmp_path):
     assert [row["answer"] for row in window["scores"]] == [score.answer for score in expected]
     assert window["scores"][0]["share"] == pytest.approx(expected[0].share, rel=1e-4)
     assert isinstance(uniwhisper("transcribe", tmp_path / "none.wav", "--model", folder).exception, AudioError)
+
+
+@pytest.mark.parametrize("text", ["", "rain"])
+def test_an_empty_answer_is_said_to_be_one(model, folder, tmp_path, monkeypatch, text):
+    soundfile.write(tmp_path / "a.wav", tone(0.3), 16_000)
+    tokens = model.language_model.tokenizer.encode(text, add_special_tokens=False)
+    monkeypatch.setattr(FrozenLanguageModel, "greedy", lambda *_, **__: iter(tokens))
+    done = uniwhisper("ask", tmp_path / "a.wav", QUESTION, "--model", folder, "--device", "cpu")
+    assert done.exit_code == 0 and done.stdout == f"{text}\n"
+    assert ("--score" in done.stderr) == (text == "")

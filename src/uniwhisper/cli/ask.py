@@ -138,6 +138,8 @@ def _answer(
         typer.echo()
     if saying.cut:
         note(f"the answer to the window at {duration(start)} is cut off after {most} text tokens")
+    elif not "".join(pieces).strip():
+        note(f"the model answers the window at {duration(start)} with nothing; --score ANSWER ranks given answers")
     return {"answer": "".join(pieces), "cut": saying.cut}
 
 
