@@ -93,7 +93,7 @@ def test_what_is_no_json_or_not_there_is_said_so(tmp_path):
         ("finetune", tmp_path / "none", "-o", tmp_path / "classifier"),
     ):
         done = uniwhisper(*arguments)
-        assert isinstance(done.exception, UserError) and done.exception.got == "No such file or directory"
+        assert isinstance(done.exception, UserError) and done.exception.got.endswith("No such file or directory")
 
 
 def test_a_suite_says_which_list_of_labels_it_lacks(tmp_path):

@@ -128,8 +128,9 @@ def test_unlike_results_are_refused(folder, change, message):
 def test_results_that_lost_their_clips_are_refused(folder, tmp_path):
     text = (folder / "good.json").read_text()
     (tmp_path / "good.json").write_text(text)
-    with pytest.raises(CompareError, match="cannot be compared"):
+    with pytest.raises(CompareError, match="cannot be compared") as refused:
         open_result(tmp_path / "good.json")
+    assert refused.value.got == "good.npz: No such file or directory"
     (tmp_path / "good.npz").write_bytes((folder / "deaf.npz").read_bytes())
     with pytest.raises(CompareError, match="not the file that was written with it"):
         open_result(tmp_path / "good.json")

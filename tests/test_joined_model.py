@@ -18,6 +18,7 @@ from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.packing import Packing
 from uniwhisper.model.uniwhisper import UniWhisper
+from uniwhisper.model.weights import packaged_default
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +155,9 @@ def test_a_folder_that_is_no_language_model_says_what_to_pass(tmp_path, content)
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(WeightsError, match=r"--set model\.language_model=FOLDER") as caught:
         FrozenLanguageModel.load(tmp_path)
-    packaged = caught.value.fix.rpartition("package: ")[2]
-    assert (Path(packaged) / "tokenizer.json").is_file()  # what it offers is there
+    offered = caught.value.fix.rpartition("in the package: ")[2].split()[0]
+    described = json.loads((packaged_default() / "config.json").read_text())
+    assert FrozenLanguageModel.load(offered).identity() == described["language_model"]["identity"]
 
 
 def test_the_folder_that_recipes_name_is_not_looked_for_at_the_hub(tmp_path, monkeypatch):

@@ -22,11 +22,14 @@ from uniwhisper.core.errors import OutputError, RecipeError, UserError
 from uniwhisper.core.identity import code_identity, hash_json
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
-from uniwhisper.model.weights import load_encoder
+from uniwhisper.model.language_model import FrozenLanguageModel
+from uniwhisper.model.weights import load_encoder, packaged_default
 from uniwhisper.recipes import load_recipe
+from uniwhisper.recipes.mini import mini
 from uniwhisper.training.build import build_model
 from uniwhisper.training.card import run_card
 from uniwhisper.training.checkpoint import Progress
+from uniwhisper.training.learner import INSTRUCTIONS
 from uniwhisper.training.loop import train
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction
 from uniwhisper.training.overrides import override
@@ -332,6 +335,7 @@ def test_a_damaged_run_folder_is_one_error(recipe, prepared, tmp_path):
 
 
 def test_the_adapter_comes_along_with_its_language_model_only(recipe, prepared, tmp_path):
+    recipe = override(recipe, ["model.adapter_unit_means=None"])
     several = override(recipe, ["steps=2", "data.mean_share=0.9", "model.adapter_mean_tokens=3"])
     folder = run(several, prepared, tmp_path / "run")
     from_it = override(recipe, [f"model.start={folder}", "model.adapter_mean_tokens=None"])
@@ -350,6 +354,15 @@ def test_the_adapter_comes_along_with_its_language_model_only(recipe, prepared, 
     alone = build_model(from_it, CPU).adapter
     assert alone.config.mean_tokens == 1
     assert not torch.equal(adapter.widen.weight, alone.widen.weight)
+
+
+def test_a_run_through_the_packaged_language_model_leaves_it_in_its_folder(tmp_path):
+    recipe = override(mini(), ["model.language_model=default", "model.encoder_size=tiny", "loop.precision=float32"])
+    model = build_model(recipe, CPU)
+    INSTRUCTIONS.export(model, tmp_path / "model", recipe, card="")
+    packaged = FrozenLanguageModel.load(packaged_default() / "lm").identity()
+    assert model.language_model.identity() == packaged
+    assert FrozenLanguageModel.load(tmp_path / "model" / "lm").identity() == packaged
 
 
 DIRECTIONS = ["data.mean_share=0.9", "model.adapter_unit_means=true", "loop.micro_batches=2"]
@@ -388,11 +401,12 @@ def test_a_step_that_is_skipped_is_in_no_standard(recipe, prepared):
 
 def test_the_field_of_directions_left_alone_is_no_other_recipe(recipe):
     """A run that was begun before there was the field goes on."""
-    told = recipe.to_json()
+    alone = override(recipe, ["model.adapter_unit_means=None"])
+    told = alone.to_json()
     del told["model"]["adapter_unit_means"]
     told["loop"] = {name: part for name, part in told["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
-    assert recipe.identity() == hash_json(told)
-    assert override(recipe, DIRECTIONS[:2]).identity() != override(recipe, DIRECTIONS[:1]).identity()
+    assert alone.identity() == hash_json(told)
+    assert override(alone, DIRECTIONS[:2]).identity() != override(alone, DIRECTIONS[:1]).identity()
 
 
 def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_path):
@@ -405,7 +419,8 @@ def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_pa
 
 
 def test_kept_models_are_those_of_their_steps(recipe, prepared, tmp_path):
-    run(override(recipe, ["steps=4", "loop.keep_every_steps=2"]), prepared, tmp_path / "run")
+    plain = "model.adapter_unit_means=false"  # else a standard is in the kept models' normalisation
+    run(override(recipe, ["steps=4", "loop.keep_every_steps=2", plain]), prepared, tmp_path / "run")
     kept = [tmp_path / "run" / "models" / f"step-{step:08d}" for step in (2, 4)]
     assert sorted((tmp_path / "run" / "models").iterdir()) == kept
     checkpoint = load_file(tmp_path / "run" / "checkpoints" / "step-00000002" / "encoder.safetensors")

@@ -65,7 +65,9 @@ def reproduce(
         Literal["train", "judge"] | None,
         typer.Option("--alone", hidden=True, help="That, of these rows only; no table."),
     ] = None,
-    lm: Annotated[str, typer.Option("--lm", metavar="MODEL", help="Language model: folder or hub id.")] = "runs/lm",
+    lm: Annotated[
+        str, typer.Option("--lm", metavar="MODEL", help="Language model: folder, hub id, or default: the packaged one.")
+    ] = "runs/lm",
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODEL", help="paper: the Whisper that S is, e.g. a hub id.")
     ] = None,

@@ -40,6 +40,11 @@ def _is_folder_name(source: str | Path) -> bool:
     return isinstance(source, Path) or text.startswith(("runs/", "/", ".", "~")) or text.count("/") > 1
 
 
+def place_of(source: str | Path) -> str | Path:
+    """The packaged language model's folder for "default"; any other source, a folder or hub id, as it is."""
+    return packaged_default() / "lm" if source == "default" else source
+
+
 def _no_language_model(source: str | Path, got: str) -> WeightsError:
     return WeightsError(
         f"no language model at {source}",
@@ -47,7 +52,7 @@ def _no_language_model(source: str | Path, got: str) -> WeightsError:
         got=got,
         fix=f"train a small one: uniwhisper pretrain-lm texts/ -o {source if _is_folder_name(source) else 'runs/lm'}; "
         "or download one on a machine with network; and pass its folder: --set model.language_model=FOLDER, or --lm "
-        f"FOLDER to `uniwhisper reproduce`. A small one lies in the package: {packaged_default() / 'lm'}",
+        "FOLDER to `uniwhisper reproduce`. A small one lies in the package: default in the place of FOLDER",
     )
 
 
@@ -70,7 +75,7 @@ class FrozenLanguageModel(nn.Module):
 
     @classmethod
     def load(cls, source: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
-        """Load a folder, or a hub id such as `Qwen/Qwen3-0.6B`; safetensors only, no code from the hub.
+        """Load a folder, a hub id such as `Qwen/Qwen3-0.6B`, or "default"; safetensors only, no code from the hub.
 
         Raises:
             WeightsError: it cannot be found, read, or is no causal language model.
@@ -81,6 +86,7 @@ class FrozenLanguageModel(nn.Module):
         except ImportError:
             raise MissingExtraError.of("transformers", "train", "the language model") from None
         logging.disable_progress_bar()
+        source = place_of(source)
         if _is_folder_name(source) and not Path(source).is_dir():
             raise _no_language_model(source, "no such folder")
         try:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.model.adapter import Adapter, AdapterConfig
-from uniwhisper.model.language_model import FrozenLanguageModel
+from uniwhisper.model.language_model import FrozenLanguageModel, place_of
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.model.weights import load_encoder, packaged_default, random_encoder, save_encoder
 from uniwhisper.training.recipe import ModelConfig, Recipe
@@ -85,7 +85,7 @@ def language_model_source(config: ModelConfig) -> str | Path:
 
 def _language_model_source(config: ModelConfig, start: str | Path | None) -> str | Path:
     if config.language_model is not None:
-        return config.language_model
+        return place_of(config.language_model)
     assert start is not None, "a recipe without a language model has a start"
     folder = Path(start) / "lm"
     if folder.is_dir():

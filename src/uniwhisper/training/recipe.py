@@ -49,7 +49,7 @@ class ModelConfig:
     encoder_size: str | None
     """Whisper size of a random encoder; None when `start` is given."""
     language_model: str | None
-    """Folder or hub id of the causal language model; None: the one beside `start`."""
+    """Folder or hub id of the causal language model; default: the packaged one; None: the one beside `start`."""
     adapter_stack: int = 4
     """Frames joined into one audio token."""
     adapter_hidden_width: int = 1024
