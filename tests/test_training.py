@@ -1,5 +1,6 @@
 """The training loop: freezing, normalisation, skipping, resuming after a real kill."""
 
+import io
 import json
 import math
 import os
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from small import QUIET, write_corpus, write_encoder, write_language_model
+from uniwhisper.core import seldom
 from uniwhisper.core.errors import OutputError, RecipeError, UserError
 from uniwhisper.core.identity import code_identity, hash_json
 from uniwhisper.data.manifest import Manifest
@@ -416,6 +419,17 @@ def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_pa
         line["held_out_loss_by_domain"] for line in read_metrics(tmp_path / "run") if "held_out_loss_by_domain" in line
     ]
     assert len(lines) == 2 and all(set(line) == {"sound"} and math.isfinite(line["sound"]) for line in lines)
+
+
+def test_what_takes_long_beside_the_steps_says_how_far_it_is(recipe, prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(seldom, "LINE_SECONDS", 0.0)
+    said = Console(file=io.StringIO())
+    changed = override(recipe, ["steps=1", "data.holdout_folds=3", "loop.validate_every_steps=1"])
+    run(changed, prepared, tmp_path / "run", cache=tmp_path / "cache", console=said)
+    records, lines = Manifest.read(prepared).records, said.file.getvalue().splitlines()
+    assert f"decoding: {len(records)} of {len(records)} clips" in lines
+    held_out = sum(int(record.sha256[:8], 16) % 3 == 0 for record in records)
+    assert f"held-out clips: {held_out}" in lines and held_out
 
 
 def test_kept_models_are_those_of_their_steps(recipe, prepared, tmp_path):

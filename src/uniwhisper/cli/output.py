@@ -3,10 +3,11 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from uniwhisper.core.errors import OutputError, UserError
+from uniwhisper.core.progress import clips_counted
 from uniwhisper.core.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -133,22 +134,9 @@ def audio_progress(label: str) -> Iterator[Callable[[float, float], None]]:
         yield report
 
 
-@contextmanager
-def clip_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
+def clip_progress(label: str) -> AbstractContextManager[Callable[[int, int | None], None]]:
     """A bar on stderr while the block runs, lines if it is no terminal; gives a function of (clips done, in all)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = stderr_console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, log = bar.add_task(label, total=None), _Log()
-
-        def report(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-            if not console.is_terminal:
-                log.say(f"{label}: {done:,} of {total:,} clips" if total else f"{label}: {done:,} clips")
-
-        yield report
+    return clips_counted(label, stderr_console())
 
 
 @contextmanager

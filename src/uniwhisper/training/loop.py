@@ -15,6 +15,8 @@ from rich.console import Console
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
+from uniwhisper.core.progress import clips_counted
+from uniwhisper.data.decoded import decode
 from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
@@ -94,6 +96,9 @@ def _train(
     share = recipe.data.mean_share
     require(share == 0 or not isinstance(tokenizer, TextForm), "data.mean_share", "0: no audio tokens here", share)
     with ranks.first_before_others():
+        if cache is not None and ranks.first:
+            with clips_counted("decoding", console) as decoded:
+                decode(manifest, cache, progress=decoded)
         batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache, ranks)
     compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
     if ranks.first:
@@ -148,9 +153,8 @@ def _train(
                 logged_audio, logged_seconds = progress.audio_seconds, progress.train_seconds
             every = recipe.loop.validate_every_steps
             if every is not None and (progress.step % every == 0 or progress.step == recipe.steps):
-                held_out = held_out_loss(
-                    model, held_out_batches(manifest, tokenizer, recipe.data, cache=cache), recipe, device
-                )
+                asked = held_out_batches(manifest, tokenizer, recipe.data, cache=cache)
+                held_out = held_out_loss(model, record.counted(asked, "held-out clips"), recipe, device)
                 record.write({"step": progress.step, "held_out_loss_by_domain": held_out})
                 clock = time.monotonic()
             if recipe.loop.keep_every_steps is not None and progress.step % recipe.loop.keep_every_steps == 0:

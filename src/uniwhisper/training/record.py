@@ -3,6 +3,7 @@
 import json
 import math
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from uniwhisper.core.files import atomic_output
 from uniwhisper.core.seldom import Seldom
+from uniwhisper.data.batch import Batch
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -75,6 +77,16 @@ class RunRecord:
     def advance(self, step: int) -> None:
         self.progress.update(self.task, completed=step)
 
+    def counted(self, batches: Iterable[Batch], what: str) -> Iterator[Batch]:
+        """The batches of what is done between two steps, and may take minutes on a CPU."""
+        clips = 0
+        for batch in batches:
+            yield batch
+            clips += len(batch.sample_counts_B)
+            self.progress.update(self.task, figures=f"{what}: {clips:,}")
+            if not self.console.is_terminal and self._log.due():
+                self.say(f"{what}: {clips:,}")
+
     def write(self, line: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; flushed, so that a killed run keeps what it said."""
         line = {name: None if _not_finite(value) else value for name, value in line.items()}
@@ -110,6 +122,9 @@ class SilentRecord(RunRecord):
 
     def advance(self, step: int) -> None:
         pass
+
+    def counted(self, batches: Iterable[Batch], what: str) -> Iterator[Batch]:  # noqa: ARG002
+        return iter(batches)
 
     def write(self, line: dict[str, Any]) -> None:
         pass
