@@ -1,6 +1,8 @@
 """Answers are the likeliest tokens and scores are losses, both against plain forward passes; the verbs print them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from uniwhisper.asking.answerer import Answerer
 from uniwhisper.cli.app import app
 from uniwhisper.core.errors import AnswerError, AudioError, WeightsError
 from uniwhisper.features.logmel import log_mel
-from uniwhisper.model.language_model import FrozenLanguageModel
+from uniwhisper.model.language_model import FrozenLanguageModel, kept_of, read_further
 from uniwhisper.model.trained import load_trained
 from uniwhisper.model.uniwhisper import UniWhisper
 from uniwhisper.training.build import export_model
@@ -75,6 +77,37 @@ def test_every_generated_token_is_the_argmax_of_a_full_forward_pass(model, frequ
     pieces = list(answerer.ask(wave, QUESTION, most_tokens=24))
     assert len(pieces) > 1
     assert tokenizer.decode(generated).startswith("".join(pieces))
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_kept_keys_and_values_go_by_the_name_that_the_installed_transformers_has(name):
+    class Output(dict):
+        """Knows one name; the other is not even an attribute."""
+
+        __getattr__ = dict.__getitem__
+
+    class Model:
+        def __call__(self, **given):
+            return given
+
+    def newer(self, input_ids=None, cache=None, use_cache=None): ...
+    def older(self, input_ids=None, past_key_values=None, use_cache=None): ...
+
+    Model.forward = newer if name == "cache" else older
+    kept = kept_of(Output({"logits": 1, name: "kept"}))
+    assert kept == "kept"
+    assert read_further(Model(), "tokens", kept) == {"input_ids": "tokens", "use_cache": True, name: "kept"}
+
+
+def test_an_answer_is_not_interrupted_by_warnings(folder, tmp_path):
+    """In a process of its own: transformers warns once a process."""
+    soundfile.write(tmp_path / "tone.wav", tone(0.5, 440.0), 16_000)
+    for more in ([], ["--score", "bell", "--score", "rain in spring"]):
+        asked = [tmp_path / "tone.wav", QUESTION, "--model", folder, *more]
+        command = [sys.executable, "-m", "uniwhisper", "ask", *asked]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "warn" not in done.stderr.lower() and "deprecated" not in done.stderr
 
 
 @pytest.mark.parametrize("instruction, heard", [

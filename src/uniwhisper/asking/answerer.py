@@ -19,6 +19,7 @@ from uniwhisper.core.units import WINDOW_SAMPLES
 from uniwhisper.data.tasks import follows_order
 from uniwhisper.data.tokens import ANSWER_SEPARATOR, build
 from uniwhisper.features.logmel import log_mel
+from uniwhisper.model.language_model import kept_of, read_further
 from uniwhisper.model.uniwhisper import UniWhisper
 
 _ROWS_AT_ONCE = 64
@@ -114,8 +115,9 @@ class Answerer:
         read = causal_lm(inputs_embeds=prefix_1LH, use_cache=True, logits_to_keep=1)
         logits_RLV = read.logits.expand(len(rows), 1, -1)
         if longest > 1:
-            read.past_key_values.batch_repeat_interleave(len(rows))
-            further = causal_lm(input_ids=tokens_RL[:, :-1], past_key_values=read.past_key_values, use_cache=True)
+            kept = kept_of(read)
+            kept.batch_repeat_interleave(len(rows))
+            further = read_further(causal_lm, tokens_RL[:, :-1], kept)
             logits_RLV = torch.cat([logits_RLV, further.logits], dim=1)
         nats_RL = F.cross_entropy(logits_RLV.float().transpose(1, 2), tokens_RL, reduction="none")
         counts_R1 = torch.tensor([[len(row)] for row in rows], device=self._device)

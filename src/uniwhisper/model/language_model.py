@@ -8,9 +8,10 @@ The only file, beside the language model's own pretraining, that imports transfo
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -27,7 +28,8 @@ from uniwhisper.model.packing import Packing
 from uniwhisper.model.weights import packaged_default
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 
 def _is_folder_name(source: str | Path) -> bool:
@@ -172,7 +174,23 @@ class FrozenLanguageModel(nn.Module):
                 return
             yield token
             next_11 = torch.tensor([[token]], device=prefix_1LH.device)
-            read = self.causal_lm(input_ids=next_11, past_key_values=read.past_key_values, use_cache=True)
+            read = read_further(self.causal_lm, next_11, kept_of(read))
+
+
+def _name_of_kept(names: Container[str]) -> str:
+    """transformers calls the kept keys and values `cache` since 5.24; the old name only warns, until it is gone."""
+    return "cache" if "cache" in names else "past_key_values"
+
+
+def kept_of(read: "ModelOutput") -> "Cache":
+    """The keys and values of what `read`, an output of a causal language model with `use_cache`, has read."""
+    return getattr(read, _name_of_kept(read.keys()))
+
+
+def read_further(causal_lm: "PreTrainedModel", tokens_RL: Tensor, kept: "Cache") -> "ModelOutput":
+    """Text tokens (R, L) int64 behind what is `kept`, which grows by them."""
+    name = _name_of_kept(signature(causal_lm.forward).parameters)
+    return causal_lm(input_ids=tokens_RL, use_cache=True, **{name: kept})
 
 
 class _PackingNow:
