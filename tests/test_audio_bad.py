@@ -356,3 +356,11 @@ def test_damage_that_sends_libsndfile_before_the_start_prints_nothing(monkeypatc
     with suppress(AudioError):
         read(wav_bytes(tone(16_000, 0.3), "AIFF").replace(b"SSND", b"\0SND"))
     assert printed == []
+
+
+def test_a_link_to_nothing_says_where_it_leads(tmp_path: Path) -> None:
+    link = tmp_path / "dog.wav"
+    link.symlink_to("moved/dog.wav")
+    error = refusal(link)
+    assert error.problem == f"{link} is a link to nothing"
+    assert error.got == "a link to moved/dog.wav, which does not exist"

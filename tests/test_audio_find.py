@@ -122,3 +122,12 @@ def test_missing_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_asked_nothing_found() -> None:
     assert find_audio([]) == []
+
+
+@pytest.mark.parametrize("find", [find_audio, audio_paths, audio_paths_and_missing])
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch, find) -> None:
+    touch(tmp_path, "private.wav")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AudioError, match="an empty name"):
+        find(["private.wav", ""])
+    assert len(find(["."])) == 1

@@ -23,7 +23,8 @@ def find_audio(paths: Sequence[str | Path]) -> list[Path]:
     links to folders are followed. A file reached twice is kept once, where it came first.
 
     Raises:
-        AudioError: a path does not exist or cannot be looked at, a folder holds no audio or cannot be listed.
+        AudioError: a name is empty, a path does not exist or cannot be looked at, a folder holds no audio or cannot
+            be listed.
     """
     return list(map(Path, audio_paths(paths)))
 
@@ -32,16 +33,16 @@ def audio_paths_and_missing(paths: Sequence[str | Path]) -> list[str]:
     """`audio_paths` of what is there; then the other paths, to fail like bad files without stopping the rest.
 
     Raises:
-        AudioError: a folder holds no audio or cannot be listed.
+        AudioError: a name is empty, a folder holds no audio or cannot be listed.
     """
-    there = {path: os.path.exists(path) for path in map(str, map(Path, paths))}
+    there = {path: os.path.exists(path) for path in map(str, map(_named, paths))}
     return audio_paths([path for path in there if there[path]]) + [path for path in there if not there[path]]
 
 
 def audio_paths(paths: Sequence[str | Path]) -> list[str]:
     """`find_audio` as text: a `Path` weighs several times as much, and there may be millions."""
     found: dict[str, str] = {}
-    for path in map(Path, paths):
+    for path in map(_named, paths):
         if os.path.isdir(path):
             folder = real_folder = None
             for file in _below(path):
@@ -56,6 +57,18 @@ def audio_paths(paths: Sequence[str | Path]) -> list[str]:
                 raise unopened(str(path), error) from None
             found.setdefault(os.path.realpath(path), str(path))
     return list(found.values())
+
+
+def _named(path: str | Path) -> Path:
+    """A `Path` takes no name for the current folder: a shell's variable that is not set would embed all below it."""
+    if not str(path):
+        raise AudioError(
+            "an empty name",
+            expected="an audio file, or a folder with audio files",
+            got="'', as from a shell's variable that is not set",
+            fix="name it, or leave it out; the current folder is .",
+        )
+    return Path(path)
 
 
 def _real(file: str, real_folder: str) -> str:

@@ -6,6 +6,7 @@ Samples beyond [-1, 1] in float files are kept.
 """
 
 import io
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -234,6 +235,13 @@ def unopened(name: str, error: OSError | ValueError) -> AudioError:
 
 def _missing(name: str) -> AudioError:
     folder = Path(name).parent
+    if os.path.islink(name):  # noqa: PTH114 (Path.is_link raises)
+        return AudioError(
+            f"{name} is a link to nothing",
+            expected="a link to an audio file, or to a folder with audio files",
+            got=f"a link to {os.readlink(name)}, which does not exist",  # noqa: PTH115
+            fix="mend the link, or leave it out",
+        )
     where = "its folder exists" if folder.is_dir() else f"there is no folder {folder} either"
     return AudioError(
         f"{name} does not exist",
