@@ -146,3 +146,12 @@ def test_a_reader_that_goes_away_is_no_error(lines):
 
 def test_a_warning_is_one_line():
     assert with_verb("warnings.warn('out of memory', RuntimeWarning)").stderr == "warning: out of memory\n"
+
+
+@pytest.mark.parametrize("body, status", [("print('done')", 0), ("raise OSError('full')", 2)])
+def test_nothing_to_print_to_is_no_error(body, status):
+    """`uniwhisper … >&-`: Python has no sys.stdout then."""
+    code = VERB.format(body=body)
+    closed = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (status, "error: full\n" if status else "")

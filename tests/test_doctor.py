@@ -99,3 +99,10 @@ def test_the_printed_page_names_every_section_and_problem(tmp_path):
     ):
         assert word in done.stdout
     assert "problem: soundfile cannot be imported (no libsndfile)" in done.stdout
+
+
+def test_in_a_pipe_a_folder_is_one_line_however_long(tmp_path, monkeypatch):
+    home = tmp_path / ("a" * 120) / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", str(home))
+    done = run_with({}, tmp_path)
+    assert any(line.rstrip().endswith(str(home)) for line in done.stdout.splitlines())

@@ -106,7 +106,8 @@ def main() -> None:
             app(prog_name="uniwhisper")
         finally:
             # Here, where a closed pipe can still be caught, instead of at the interpreter's end.
-            sys.stdout.flush()
+            if sys.stdout is not None:  # started without one: `>&-`, or by a program that gives none
+                sys.stdout.flush()
     except UserError as error:
         from uniwhisper.cli.output import print_error
 
@@ -128,6 +129,8 @@ def main() -> None:
 
 def _drop_stdout() -> None:
     """What could not be written is not tried again at the interpreter's end, which would change the exit status."""
+    if sys.stdout is None:
+        return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -189,7 +190,8 @@ def _print(findings: dict[str, Any]) -> None:
     hub = findings["hub"]
     section("hub", [("cache", found(hub["cache"], "unknown")), ("offline", "yes" if hub["offline"] else "no")])
 
-    console = Console(highlight=False)
+    # Of a folder that is cut into lines, nothing can be copied, and `grep` finds half.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 400)
     console.print(table)
     if not findings["problems"]:
         console.print(Text("Everything that embedding needs is here.", "green"))
