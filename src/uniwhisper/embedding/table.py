@@ -37,6 +37,11 @@ class EmbeddingTable:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __repr__(self) -> str:
+        rows, width = self.vectors.shape
+        size = f"{rows:,} × {width} {self.vectors.dtype}"
+        return f"EmbeddingTable({size}, {self.seconds.sum():,.1f} s of audio, {len(self.failures):,} failures)"
+
 
 @dataclass(frozen=True, eq=False)
 class ClipBlock:
@@ -59,6 +64,10 @@ class FrameVectors:
     """(T,) float64, seconds from the start of the clip to the start of each frame."""
     hop_seconds: float = HOP_SECONDS
     """Seconds from one frame to the next."""
+
+    def __repr__(self) -> str:
+        frames, width = self.vectors.shape
+        return f"FrameVectors({frames:,} × {width} {self.vectors.dtype}, a frame every {self.hop_seconds:g} s)"
 
 
 @dataclass(frozen=True, eq=False)
