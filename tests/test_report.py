@@ -420,7 +420,7 @@ def test_the_verb_writes_all_files(tmp_path, monkeypatch, capsys):
     write_result(results, "a", *toy_result("a", 0.4))
     write_result(results, "b", *toy_result("b", 0.9))
     write_result(results, "c", *toy_result("c", suite={"name": "dev", "hash": "7", "description": ""}))
-    with pytest.raises(ResultError, match="choose one with --suite"):
+    with pytest.raises(ResultError, match="choose one: --suite dev or --suite toy"):
         report([results])
     assert not Path("report.html").exists()
     beside = results / "report.html"

@@ -94,7 +94,7 @@ class Answerer:
                 "answers to choose from",
                 expected="at least one, none empty, each once",
                 got=repr(list(answers)),
-                fix="mend the list",
+                fix='for example: --score "a dog barking" --score rain',
             )
         prefix_1LH = self._prefix(wave_S, instruction)
         nats: list[float] = []

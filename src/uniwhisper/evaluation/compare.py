@@ -194,5 +194,5 @@ def _unequal(what: str, first: Opened, second: Opened, one: Any, other: Any) -> 
         f"results with different {what} cannot be compared",
         expected=f"{first.name}: {short(one)}",
         got=f"{second.name}: {short(other)}",
-        fix="evaluate both encoders by the same protocol on the same suite and data",
+        fix="evaluate both with the same --suite, --task, --data and --protocol; vectors once computed are kept",
     )

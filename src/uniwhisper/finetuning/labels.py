@@ -97,7 +97,12 @@ def _from_csv(path: Path) -> LabelledFiles:
 
 
 def _bad_csv(path: Path, expected: str, got: str) -> ManifestError:
-    return ManifestError(f"{path} is no list of labelled files", expected=expected, got=got, fix="mend the CSV")
+    return ManifestError(
+        f"{path} is no list of labelled files",
+        expected=expected,
+        got=got,
+        fix="write the line path,label (or path,label,split) first, then a line per file: dog.wav,bark,train",
+    )
 
 
 def held_out(files: LabelledFiles, rows: Sequence[int]) -> np.ndarray:

@@ -188,7 +188,7 @@ def kept_of(read: "ModelOutput") -> "Cache":
 
 
 def read_further(causal_lm: "PreTrainedModel", tokens_RL: Tensor, kept: "Cache") -> "ModelOutput":
-    """Text tokens (R, L) int64 behind what is `kept`, which grows by them."""
+    """The output for text tokens `tokens_RL` (int64) behind what is `kept`, which grows by them."""
     name = _name_of_kept(signature(causal_lm.forward).parameters)
     return causal_lm(input_ids=tokens_RL, use_cache=True, **{name: kept})
 

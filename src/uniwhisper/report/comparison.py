@@ -95,9 +95,10 @@ def compare(results: Sequence[Result], *, allow_skips: bool = False) -> Comparis
         ResultError: protocols, suites, clips or seeds differ; clips were skipped; or one encoder has two scores.
     """
     assert results, "find_results gives at least one"
+    suites = " or ".join(f"--suite {name}" for name in sorted({result.suite["name"] for result in results}))
     checks: list[tuple[str, Callable[[Result], Any], str]] = [
         ("protocols", lambda result: result.protocol, "choose one with --protocol"),
-        ("suites", lambda result: result.suite["name"], "choose one with --suite"),
+        ("suites", lambda result: result.suite["name"], f"choose one: {suites}"),
         ("versions of one suite", lambda result: result.suite["hash"], "evaluate all encoders on the same suite file"),
         ("numbers of clips", lambda result: [task.expected for task in result.tasks], "evaluate all on the same data"),
         ("data", lambda result: [(task.name, task.data) for task in result.tasks], "evaluate all on the same data"),
