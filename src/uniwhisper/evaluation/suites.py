@@ -160,7 +160,8 @@ def part_of(suite: Suite, names: Sequence[str]) -> Suite:
     digest = hash_json([suite.hash, [task.name for task in tasks]])
     # In a file name, so no longer than it has to be.
     part = "-".join(task.name for task in tasks) if len(tasks) <= _MOST_NAMED else f"{len(tasks)}-tasks-{digest[:6]}"
-    return replace(suite, name=f"{suite.name}-{part}", tasks=tasks, hash=digest)
+    description = f"{suite.description} Here {len(tasks)} of its {len(suite.tasks)} tasks."
+    return replace(suite, name=f"{suite.name}-{part}", description=description, tasks=tasks, hash=digest)
 
 
 def _label_lists(folder: Path) -> dict[str, tuple[str, ...]]:
