@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from audio_files import chirp, encode_with_av, streamed_flac, tone
+from uniwhisper.audio.find import find_audio
 from uniwhisper.audio.load import describe, read, read_windows
 from uniwhisper.core.errors import AudioError, MissingExtraError
 
@@ -364,3 +365,10 @@ def test_a_link_to_nothing_says_where_it_leads(tmp_path: Path) -> None:
     error = refusal(link)
     assert error.problem == f"{link} is a link to nothing"
     assert error.got == "a link to moved/dog.wav, which does not exist"
+
+
+def test_a_folder_is_refused_with_what_lists_its_files(tmp_path: Path) -> None:
+    (tmp_path / "dog.wav").touch()
+    advice = refusal(tmp_path).fix
+    call = advice[advice.index("find_audio(") : advice.index(" lists")]
+    assert eval(call, {"find_audio": find_audio}) == [tmp_path / "dog.wav"]

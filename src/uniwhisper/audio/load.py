@@ -196,7 +196,10 @@ def _open_path(path: Path, name: str) -> io.FileIO:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise AudioError(
-                f"{name} is a folder", expected="an audio file", got="a folder", fix=f"name the files in {name}"
+                f"{name} is a folder",
+                expected="an audio file",
+                got="a folder",
+                fix=f"name the files in {name}; uniwhisper.audio.find.find_audio([{name!r}]) lists them in Python",
             )
         if not stat.S_ISREG(mode):  # one that nobody writes to would be waited for without end
             raise AudioError(
