@@ -2,12 +2,15 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
+import soundfile
 
 from command import uniwhisper
 from small import write_corpus, write_encoder, write_language_model
@@ -65,7 +68,7 @@ def test_a_stopped_run_says_how_it_goes_on_if_it_had_begun(place, tmp_path, begu
     assert ("no checkpoint" in done.stderr) == (begun and not saved)
 
 
-def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):
+def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path, monkeypatch):
     done = process("train", "mini", "-o", tmp_path / "run", *usual(place))
     assert done.returncode == 0, done.stderr
     model = Path(done.stdout.strip())
@@ -77,6 +80,23 @@ def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path):
     assert Embedder.from_pretrained(model).width == 32
     again = uniwhisper("train", "mini", "-o", tmp_path / "run", "--resume", *usual(place))
     assert again.returncode == 0, again.stderr
+    assert "reaches 1% of its peak" in done.stderr  # three of three hundred steps
+    assert (
+        "of its peak"
+        not in uniwhisper(
+            "train", "mini", "-o", tmp_path / "other", *usual(place), "--set", "optimizer.warmup_steps=2"
+        ).stderr
+    )
+    # What it says to try is what works.
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("dog.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 16_000), 16_000)
+    commands = done.stderr.rpartition("try it: ")[2].strip().split("; ")
+    assert len(commands) == 2
+    for command in commands:
+        _, *typed = ["dog.wav" if word == "AUDIO" else word for word in shlex.split(command)]
+        tried = uniwhisper(*typed)
+        assert tried.returncode == 0, tried.stderr
+    assert (tmp_path / "vectors.parquet").is_file()
 
 
 @pytest.mark.parametrize(

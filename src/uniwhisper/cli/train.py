@@ -47,6 +47,13 @@ def train(
     console = Console(stderr=True)
     chosen = choose_device(device)
     console.print(f"device: {chosen}", highlight=False)
+    warmup = resolved.optimizer.warmup_steps
+    if warmup >= resolved.steps:
+        console.print(
+            f"the learning rate reaches {resolved.steps / warmup:.0%} of its peak, and that at the end: "
+            f"optimizer.warmup_steps {warmup:,} of {resolved.steps:,} steps",
+            highlight=False,
+        )
     overlap = None
     if evaluation is not None and not resume:  # a resumed run was compared when it began
         overlap = _compare(manifest, evaluation, cache, allow_overlap=allow_overlap)
@@ -66,6 +73,11 @@ def train(
             console.print(f"stopped; with --resume the same command {where}", highlight=False)
         raise
     typer.echo(model)
+    console.print(
+        f"try it: uniwhisper embed AUDIO -o vectors.parquet --model {model}; "
+        f'uniwhisper ask AUDIO "What do you hear?" --model {model}',
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def _compare(manifest: "Manifest", evaluation: Path, cache: Path | None, *, allow_overlap: bool) -> dict:
