@@ -169,8 +169,9 @@ def _averages(
 
 def _refuse_unequal(first: Opened, second: Opened) -> None:
     checks = {
-        "protocols": lambda o: o.result["protocol"],
+        # First: what a protocol says depends on the kinds of tasks that the suite has.
         "suites": lambda o: [o.result["suite"]["name"], o.result["suite"]["hash"]],
+        "protocols": lambda o: o.result["protocol"],
         "seeds": lambda o: o.result["seeds"],
         "data": lambda o: [[task["name"], task["data"]] for task in o.result["tasks"]],
         "numbers of clips": lambda o: [[task["name"], task["clips"]["scored"]] for task in o.result["tasks"]],

@@ -157,11 +157,16 @@ def part_of(suite: Suite, names: Sequence[str]) -> Suite:
             fix="uniwhisper evaluate --list shows the tasks",
         )
     tasks = tuple(task for task in suite.tasks if task.name in names)
-    digest = hash_json([suite.hash, [task.name for task in tasks]])
+    digest = part_hash(suite.hash, [task.name for task in tasks])
     # In a file name, so no longer than it has to be.
     part = "-".join(task.name for task in tasks) if len(tasks) <= _MOST_NAMED else f"{len(tasks)}-tasks-{digest[:6]}"
     description = f"{suite.description} Here {len(tasks)} of its {len(suite.tasks)} tasks."
     return replace(suite, name=f"{suite.name}-{part}", description=description, tasks=tasks, hash=digest)
+
+
+def part_hash(whole: str, names: Sequence[str]) -> str:
+    """Hash of the part with the tasks `names` (in the suite's order) of the suite whose hash is `whole`."""
+    return hash_json([whole, list(names)])
 
 
 def _label_lists(folder: Path) -> dict[str, tuple[str, ...]]:
