@@ -302,6 +302,31 @@ def test_the_command_counts_what_it_skipped(tmp_path):
     assert "1 left out of 2" in done.stderr
 
 
+def test_many_bad_clips_of_one_reason_are_said_once_and_none_is_lost(tmp_path):
+    """Five declared too long, each by another length; three without a label; one of an id that was there before."""
+    members = clip("good", {"label": "x"}, 0.1)
+    for number in range(5):
+        members += clip(f"long{number}", {"label": "x", "seconds": 3 + number}, 0.1)
+    for name in "abc":
+        members += clip(f"nothing-{name}", {}, 0.1)
+    folder = write_corpus(tmp_path / "in" / "c", SOUND, members)
+    write_tar(folder / "shard-000001.tar", clip("good", {"label": "y"}, 0.1, 880.0))
+    done = invoke("prepare", tmp_path / "in", "-o", tmp_path / "out", "--skip-bad")
+    assert done.exit_code == 1 and "9 left out of 10" in done.stderr
+    lines = done.stderr.splitlines()
+    (said,) = [number for number, line in enumerate(lines) if "seconds, within" in line]
+    assert lines[said].startswith("left out, 5 alike: expected the declared 3 seconds")
+    assert lines[said + 1] == "  c/long0, c/long1, c/long2 and 2 more"
+    assert lines[said + 2].startswith("  fix: correct `seconds`") and done.stderr.count("correct `seconds`") == 1
+    assert all(done.stderr.count(f"left out: c/nothing-{name}: ") == 1 for name in "abc")
+    assert done.stderr.count("fill one of these fields") == 1 and done.stderr.count("left out: c/good: ") == 1
+    header = json.loads((tmp_path / "out" / "manifest.jsonl").read_text().splitlines()[0])
+    assert sorted(line.split(":")[0] for line in header["skipped"] if "/long" in line) == [
+        f"c/long{number}" for number in range(5)
+    ]
+    assert f"all of them are named in the first line of {tmp_path / 'out' / 'manifest.jsonl'}" in done.stderr
+
+
 def test_manifests_prepared_apart_are_merged_and_their_audio_found(tmp_path):
     write_corpus(tmp_path / "a" / "x" / "one", SOUND, clip("k", {"label": "rain"}, 0.1))
     write_corpus(tmp_path / "a" / "two", MUSIC, clip("k", {"label": "flute", "note": "C4"}, 0.2))

@@ -55,7 +55,7 @@ def prepare(
         typer.Option("--split", help="Split to take; may be repeated. [default: those named train…, else all]"),
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave bad clips out and name them, instead of stopping at the first.")
+        bool, typer.Option("--skip-bad", help="Leave bad clips out and say which, instead of stopping at the first.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
@@ -68,6 +68,7 @@ def prepare(
 
     Exit status 0: all good. 1: bad clips were left out, the manifest holds the rest. 2: nothing is written.
     """
+    from uniwhisper.cli.left_out import are_shortened, left_out_lines
     from uniwhisper.cli.output import clip_progress, note, print_json
     from uniwhisper.data.manifest import Manifest
     from uniwhisper.data.named import prepare_named
@@ -92,8 +93,11 @@ def prepare(
         typer.echo(f"{written.path}  {clips:,} clips, hash {written.hash[:16]}")
     for line in notes:
         note(line)
-    for line in written.skipped:
-        note(f"left out: {line}")
+    lines = left_out_lines(written.problems)
+    for line in lines:
+        note(line)
+    if are_shortened(lines):
+        note(f"all of them are named in the first line of {written.path} (skipped), and by --json")
     if written.skipped:
         clips = sum(row["clips"] for row in summary)
         note(f"{len(written.skipped)} left out of {len(written.skipped) + clips}")

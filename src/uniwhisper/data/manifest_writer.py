@@ -37,6 +37,8 @@ class Written:
     """Corpus -> {clips, hours}."""
     skipped: tuple[str, ...]
     """One line for each clip that was left out because it was bad."""
+    problems: tuple[ManifestError, ...] = ()
+    """The same with what mends each, where `prepare` left them out."""
 
 
 class ManifestWriter:

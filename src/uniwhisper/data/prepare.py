@@ -8,7 +8,7 @@ clips is bounded by the disk.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def write_corpora(
     """Check the clips of `corpora`, whose folders lie below `root`, and write `output`/manifest.jsonl.
 
     Args:
-        problems: what `on_problem` was told so far, by whoever lists the clips too.
+        problems: what `on_problem` was told so far, by whoever lists the clips too; it may grow meanwhile.
         on_problem, workers, progress, overwrite: as in `prepare`.
 
     Raises:
@@ -151,7 +151,8 @@ def write_corpora(
                 got=f"{len(problems)} bad clips" + (f", the first: {problems[0].one_line}" if problems else ""),
                 fix="mend the corpora",
             )
-        return writer.finish([problem.one_line for problem in problems], on_problem=on_problem)
+        written = writer.finish([problem.one_line for problem in problems], on_problem=on_problem)
+    return replace(written, problems=tuple(problems))
 
 
 def find_corpora(
