@@ -87,6 +87,10 @@ def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path, mon
             "train", "mini", "-o", tmp_path / "other", *usual(place), "--set", "optimizer.warmup_steps=2"
         ).stderr
     )
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    last = [line["loss"] for line in metrics if "loss" in line][-1]
+    assert f"last loss {last:.3f}, of step 3 of 3\n" in done.stderr and "last loss" not in done.stdout
+    assert f"last loss {last:.3f}, of step 3 of 3\n" in again.stderr  # nothing was left to train
     # What it says to try is what works.
     monkeypatch.chdir(tmp_path)
     soundfile.write("dog.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 16_000), 16_000)

@@ -41,6 +41,7 @@ def train(
     from uniwhisper.training.checkpoint import latest_checkpoint
     from uniwhisper.training.loop import train as run
     from uniwhisper.training.overrides import override
+    from uniwhisper.training.record import read_metrics
 
     resolved = override(load_recipe(recipe), assignments or [])
     manifest = open_manifest(data)
@@ -73,6 +74,10 @@ def train(
             console.print(f"stopped; with --resume the same command {where}", highlight=False)
         raise
     typer.echo(model)
+    losses = [(line["step"], line["loss"]) for line in read_metrics(output) if line.get("loss") is not None]
+    if losses:
+        step, loss = losses[-1]
+        console.print(f"last loss {loss:.3f}, of step {step:,} of {resolved.steps:,}", highlight=False)
     console.print(
         f"try it: uniwhisper embed AUDIO -o vectors.parquet --model {model}; "
         f'uniwhisper ask AUDIO "What do you hear?" --model {model}',
