@@ -7,12 +7,16 @@ cutting windows, batching, summing, the table. Recordings of an hour and clips o
 line does, and returned by `Embedder.embed`, whose own rows are named beside the peak.
 
 Processor time, with one decoding thread: two threads at once slow each other down, and one recording alone keeps only
-one of them busy, so that more recordings would seem to cost more each. A machine's speed drifts within minutes, so the
-first number of hours is measured again before and after each other one, and the ratio is to these turns.
+one of them busy, so that more recordings would seem to cost more each. A machine's speed drifts by more within minutes
+than what is looked for, so the two are taken turn by turn: after every hour of audio the long run is held while an hour
+of its own is done from beginning to end, and each hour is compared with the turns right before and after it.
+
+Printed, with 95 % intervals (by parts of the runs, because neighbouring hours share the machine's mood): cost of an
+hour within the long run over that of an hour alone, which pays for the start and the end of a run too; and growth
+itself, the second half of the runs over the first without its first hour, each over the hours alone around it.
 """
 
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -21,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import t as student_t
 
 import uniwhisper.embedding.decode as decode
 from measure import Report
@@ -31,17 +36,28 @@ from uniwhisper.embedding.launched import Launched
 from uniwhisper.embedding.parquet import write_vectors
 from uniwhisper.model.weights import random_encoder
 
-TURNS = 10
-"""Of the first number of hours, before and after each other one."""
+PARTS = 10
+"""Into which hours are cut for an interval, in their order."""
+AT_LEAST_HOURS = 100
+"""Hours of a row: fewer at a time are done again and again."""
 
 
 class Instant(Embedder):
     """Zeros for every frame."""
 
+    after_hour: Callable[[], None] | None = None
+    """Called whenever another hour of audio has come by; None: nothing is."""
+    heard_S: int = 0
+
     def _try(self, batch, reduce):
         counts = [frame_count(mel_count(len(window.samples))) for window in batch]
         with torch.inference_mode():
-            return Launched(batch, counts, reduce(torch.zeros(len(batch), 1, self.width)), None)
+            launched = Launched(batch, counts, reduce(torch.zeros(len(batch), 1, self.width)), None)
+        hour_S = 3600 * SAMPLE_RATE_HZ
+        before_S, self.heard_S = self.heard_S, self.heard_S + sum(len(window.samples) for window in batch)
+        if self.after_hour is not None and self.heard_S // hour_S > before_S // hour_S:
+            self.after_hour()
+        return launched
 
 
 def write(embedder: Embedder, sources: list) -> int:
@@ -56,38 +72,72 @@ def embed(embedder: Embedder, sources: list) -> int:
     return embedder.embed(sources).vectors.nbytes
 
 
-def cost(work: Callable[[], int]) -> tuple[float, int]:
-    before = time.process_time()
-    kept = work()
-    return time.process_time() - before, kept
+def turn_by_turn(long: Instant, alone: Instant, work: Callable, source: tuple, clips_an_hour: int, hours: int) -> dict:
+    """Seconds of each hour within runs of so many hours, and of hours done alone in between; bytes kept."""
+    within, beside = [], []
+
+    def one() -> float:
+        before = time.process_time()
+        work(alone, [source] * clips_an_hour)
+        return time.process_time() - before
+
+    one()  # fills the caches of memory
+    for _ in range(max(1, AT_LEAST_HOURS // hours)):
+        long.heard_S, left = 0, hours
+        beside.append([one()])
+        begun = time.process_time()
+
+        def after_hour() -> None:
+            nonlocal begun, left
+            left -= 1
+            if left:  # the last hour is over when the run has closed its file
+                within.append(time.process_time() - begun)
+                beside[-1].append(one())
+                begun = time.process_time()
+
+        long.after_hour = after_hour
+        kept = work(long, [source] * (clips_an_hour * hours))
+        within.append(time.process_time() - begun)
+        beside[-1].append(one())
+    alone_RH = np.array([[(run[i] + run[i + 1]) / 2 for i in range(len(run) - 1)] for run in beside])
+    return {"within": np.array(within).reshape(alone_RH.shape), "alone": alone_RH, "kept": kept}
+
+
+def compared(within_RH: np.ndarray, alone_RH: np.ndarray) -> dict[str, float]:
+    """Ratio of means; second half of the runs over the first, without their first hours; 95 % intervals by parts."""
+
+    def parts(runs: slice) -> tuple[float, float]:
+        pair = [seconds_RH[:, runs].reshape(-1) for seconds_RH in (within_RH, alone_RH)]
+        ratios = [w.mean() / a.mean() for w, a in zip(*(np.array_split(one, PARTS) for one in pair), strict=True)]
+        return pair[0].mean() / pair[1].mean(), float(np.std(ratios, ddof=1) / np.sqrt(PARTS))
+
+    hours, wide = within_RH.shape[1], student_t.ppf(0.975, PARTS - 1)
+    whole, error = parts(slice(None))
+    figures = {"an_hour_over_alone": whole, "low": whole - wide * error, "high": whole + wide * error}
+    if hours > 3:
+        (first, e1), (second, e2) = parts(slice(1, (hours + 1) // 2)), parts(slice((hours + 1) // 2, hours))
+        growth = second / first
+        error = growth * np.hypot(e1 / first, e2 / second)
+        figures |= {"second_half_over_first": growth, "from": growth - wide * error, "to": growth + wide * error}
+    return figures
 
 
 def main() -> None:
     hours = [int(text) for text in sys.argv[1:]] or [1, 10, 100]
     decode.usable_cores = lambda: 1
     encoder = random_encoder("tiny", seed=0).encoder
-    embedder = Instant.from_encoder(encoder, identity="none", source="none")
-    report = Report("growth", {"width": embedder.width})
+    long, alone = (Instant.from_encoder(encoder, identity="none", source="none") for _ in range(2))
+    report = Report("growth", {"width": long.width})
     second_S = 0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
     kinds = (("recordings of 1 h, written", 3600, write), ("clips of 5 s, written", 5, write))
     for name, seconds, work in (*kinds, ("clips of 5 s, returned", 5, embed)):
         source = (np.tile(second_S, seconds), SAMPLE_RATE_HZ)
-
-        def turn(count: int, source=source, seconds=seconds, work=work) -> tuple[float, int]:
-            spent, kept = cost(lambda: work(embedder, [source] * (count * 3600 // seconds)))
-            return spent / count, kept
-
-        turn(hours[0])  # fills the caches of memory
         for count in hours:
-            beside = [turn(hours[0])[0] for _ in range(TURNS)]
-            # As many hours of few as of the first number: one turn of an hour is a second, and says little.
-            spent, kept = zip(*(turn(count) for _ in range(max(1, TURNS // count))), strict=True)
-            beside += [turn(hours[0])[0] for _ in range(TURNS)]
+            done = turn_by_turn(long, alone, work, source, 3600 // seconds, count)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            # Means, because one long turn holds all its hiccups, and the median of short ones none.
-            ratio = statistics.fmean(spent) / statistics.fmean(beside)
-            rows = round(kept[0] / 2**20)
-            report.add(f"{name}, {count} h", cost_over_first=ratio, peak_MiB=round(peak), rows_MiB=rows)
+            rows = round(done["kept"] / 2**20)
+            measured = compared(done["within"], done["alone"])
+            report.add(f"{name}, {count} h", **measured, peak_MiB=round(peak), rows_MiB=rows)
     print(report.write())
 
 
