@@ -13,7 +13,7 @@ of its own is done from beginning to end, and each hour is compared with the tur
 
 Printed, with 95 % intervals (by parts of the runs, because neighbouring hours share the machine's mood): cost of an
 hour within the long run over that of an hour alone, which pays for the start and the end of a run too; and growth
-itself, the second half of the runs over the first without its first hour, each over the hours alone around it.
+itself, the second half of the runs over the first without the hours of start and end, each over hours alone.
 """
 
 import resource
@@ -104,7 +104,7 @@ def turn_by_turn(long: Instant, alone: Instant, work: Callable, source: tuple, c
 
 
 def compared(within_RH: np.ndarray, alone_RH: np.ndarray) -> dict[str, float]:
-    """Ratio of means; second half of the runs over the first, without their first hours; 95 % intervals by parts."""
+    """Ratio of means; second half over first, without first and last hours; 95 % intervals by parts."""
 
     def parts(runs: slice) -> tuple[float, float]:
         pair = [seconds_RH[:, runs].reshape(-1) for seconds_RH in (within_RH, alone_RH)]
@@ -115,7 +115,7 @@ def compared(within_RH: np.ndarray, alone_RH: np.ndarray) -> dict[str, float]:
     whole, error = parts(slice(None))
     figures = {"an_hour_over_alone": whole, "low": whole - wide * error, "high": whole + wide * error}
     if hours > 3:
-        (first, e1), (second, e2) = parts(slice(1, (hours + 1) // 2)), parts(slice((hours + 1) // 2, hours))
+        (first, e1), (second, e2) = parts(slice(1, hours // 2)), parts(slice(hours // 2, hours - 1))
         growth = second / first
         error = growth * np.hypot(e1 / first, e2 / second)
         figures |= {"second_half_over_first": growth, "from": growth - wide * error, "to": growth + wide * error}

@@ -96,6 +96,24 @@ def test_a_user_error_is_one_message_and_status_2():
     assert done.stderr == "error: a [red] file\n  expected sound\n  got      [bold]noise[/bold]\n  fix      x.wav\n"
 
 
+@pytest.mark.parametrize("body", ["torch.empty(1 << 60)", "raise torch.OutOfMemoryError('CUDA out of memory')"])
+def test_a_full_device_is_no_error_of_ours(body):
+    done = with_verb(f"import torch; {body}")
+    assert done.returncode == 75
+    assert "Traceback" not in done.stderr and "memory" in done.stderr and "--device cpu" in done.stderr
+
+
+def test_a_full_device_that_is_told_with_what_takes_less_has_the_same_status():
+    body = """
+    from uniwhisper.core.errors import DeviceMemoryError
+    raise DeviceMemoryError("too large", expected="room", got="none", fix="less")"""
+    done = with_verb(body)
+    assert (done.returncode, done.stderr) == (
+        75,
+        "error: too large\n  expected room\n  got      none\n  fix      less\n",
+    )
+
+
 def test_an_error_of_ours_keeps_its_traceback():
     done = with_verb("assert 1 == 2, 'ours'")
     assert done.returncode == 70
@@ -118,7 +136,7 @@ def test_a_full_disk_behind_stdout_is_an_error_of_the_system():
 
 
 def test_help_says_what_the_exit_statuses_mean():
-    for status in ("0: all done", "1: some", "2: a usage error", "70: an error in this program"):
+    for status in ("0: all done", "1: some", "2: a usage error", "70: an error in this program", "75: the device's"):
         assert status in plain(command("--help").stdout)
 
 

@@ -10,8 +10,8 @@ import torch
 
 from uniwhisper import Embedder
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.embedding.device import is_out_of_memory
 from uniwhisper.model.config import EncoderConfig
+from uniwhisper.model.device_memory import is_out_of_memory
 from uniwhisper.model.encoder import WhisperEncoder
 
 CONFIG = EncoderConfig(mel_bins=80, width=32, heads=1, layers=1)

@@ -101,8 +101,8 @@ def test_whole_windows_are_for_the_loader():
 def test_identity_ignores_how_often_a_run_is_logged_but_not_what_it_computes():
     recipe = load_recipe("mini")
     logged = override(recipe, ["loop.log_every_steps=1", "loop.checkpoint_every_steps=2", "loop.workers=0"])
-    assert logged.identity() == recipe.identity()
-    for change in ("seed=1", "steps=9", "optimizer.beta2=0.9", "loop.micro_batches=2", "data.max_seconds=5"):
+    assert logged.identity() == recipe.identity() == override(recipe, ["loop.micro_batches=3"]).identity()
+    for change in ("seed=1", "steps=9", "optimizer.beta2=0.9", "loop.precision=float32", "data.max_seconds=5"):
         assert override(recipe, [change]).identity() != recipe.identity(), change
 
 

@@ -55,6 +55,45 @@ def test_a_failure_is_named_and_stops_only_what_waits_for_it(tmp_path):
     assert "no such thing" in (tmp_path / "logs" / "S.log").read_text()
 
 
+# Full while another than itself is there: as a GPU whose memory the others fill.
+NEEDS_ROOM = """
+import os, sys, time
+from pathlib import Path
+here = Path(sys.argv[1]).parent / f"on-{os.environ.get('CUDA_VISIBLE_DEVICES')}"
+here.mkdir(exist_ok=True)
+mine = here / Path(sys.argv[1]).name
+mine.touch()
+time.sleep(0.5)
+full = len(list(here.iterdir())) > 1
+time.sleep(0.5 * (not full))
+mine.unlink()
+open(sys.argv[1] + ".tries", "a").write("t")
+if full:
+    sys.exit(75)
+open(sys.argv[1], "x")
+"""
+
+
+@pytest.mark.parametrize("devices", [[], ["0", "1"]])
+def test_a_full_device_gets_one_process_fewer_and_the_row_is_begun_again(tmp_path, devices):
+    errands = [errand(tmp_path, name, code=NEEDS_ROOM) for name in ("a", "b", "c", "d", "e")]
+    said = []
+    run_errands([*errands, errand(tmp_path, "f", "e")], tmp_path / "logs", at_once=4, devices=devices, say=said.append)
+    assert all((tmp_path / each).exists() for each in "abcdef")
+    tries = sum(len((tmp_path / f"{each}.tries").read_text()) for each in "abcde")
+    again = [line for line in said if "its device is full; again later" in line]
+    # Never below one for each device: that many places are given up at most.
+    assert 1 <= len(again) == tries - 5 <= 4 - max(1, len(devices))
+    assert again[-1].endswith(f"{4 - len(again)} at a time from now on")
+
+
+def test_what_is_alone_on_its_device_and_finds_no_room_has_failed(tmp_path):
+    full = errand(tmp_path, "a", code="import sys; sys.exit(75)")
+    with pytest.raises(OutputError, match="1 of 2 failed: a"):
+        run_errands([full, errand(tmp_path, "b")], tmp_path / "logs", at_once=1, devices=["7"], say=lambda _: None)
+    assert (tmp_path / "b").exists()
+
+
 RUNS = """
 import sys
 from pathlib import Path

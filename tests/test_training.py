@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from small import QUIET, write_corpus, write_encoder, write_language_model
 from uniwhisper.core import seldom
-from uniwhisper.core.errors import OutputError, RecipeError, UserError
+from uniwhisper.core.errors import DeviceMemoryError, OutputError, RecipeError, UserError
 from uniwhisper.core.identity import code_identity, hash_json
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.prepare import prepare
@@ -308,6 +308,42 @@ def test_what_is_logged_does_not_depend_on_where_a_run_was_interrupted(recipe, p
     assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
     with pytest.raises(RecipeError, match="multiple of"):
         override(recipe, ["loop.log_every_steps=3", "loop.checkpoint_every_steps=4"])
+
+
+def test_a_device_that_is_too_small_is_told_with_what_takes_less_and_the_run_goes_on(
+    recipe, prepared, tmp_path, monkeypatch
+):
+    import uniwhisper.training.loop as loop
+
+    changed = override(recipe, ["steps=4", "loop.log_every_steps=2", "loop.checkpoint_every_steps=2"])
+    run(changed, prepared, tmp_path / "whole")
+    original = loop.train_step
+
+    def small(model, optimizer, batch, recipe, *more):
+        """A device with room for half of a step; full from the third on."""
+        if recipe.loop.micro_batches < 2 and any(state["step"] >= 2 for state in optimizer.state.values()):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(model, optimizer, batch, recipe, *more)
+
+    monkeypatch.setattr(loop, "train_step", small)
+    with pytest.raises(DeviceMemoryError) as caught:
+        run(changed, prepared, tmp_path / "run")
+    assert "does not fit into the memory of cpu" in caught.value.problem
+    assert "with --resume and --set loop.micro_batches=2" in caught.value.fix
+    run(override(changed, ["loop.micro_batches=2"]), prepared, tmp_path / "run", resume=True)
+    whole, cut = ([line["loss"] for line in read_metrics(tmp_path / name)] for name in ("whole", "run"))
+    assert cut[0] == whole[0] and cut[1] == pytest.approx(whole[1], rel=1e-5)
+
+
+def test_other_errors_of_a_step_are_none_of_memory(recipe, prepared, tmp_path, monkeypatch):
+    import uniwhisper.training.loop as loop
+
+    def broken(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(loop, "train_step", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(recipe, prepared, tmp_path / "run")
 
 
 def test_a_run_is_not_resumed_with_another_language_model(recipe, prepared, language_model_folder, tmp_path):

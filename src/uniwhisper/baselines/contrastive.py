@@ -123,7 +123,9 @@ class ContrastiveLearner:
 
     def build(self, recipe: Recipe, device: torch.device) -> Contrastive:
         """As `Learner`."""
-        require(recipe.loop.micro_batches == 1, "loop.micro_batches", "1: all of a step at once", recipe.loop)
+        require(
+            recipe.loop.micro_batches == 1, "loop.micro_batches", "1: all of a step at once", recipe.loop.micro_batches
+        )
         half = recipe.loop.half_on(device.type)
         language_model = FrozenLanguageModel.load(
             language_model_source(recipe.model), dtype=torch.bfloat16 if half else torch.float32

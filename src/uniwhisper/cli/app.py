@@ -1,7 +1,8 @@
 """The `uniwhisper` command: finds the verb, and turns errors into messages and exit statuses.
 
 Exit status: 0 all done; 1 some inputs failed; 2 a usage error, or nothing was written (also when the disk is full or
-the system refuses); 70 an error of ours, with its traceback; 130 stopped by Ctrl-C.
+the system refuses); 70 an error of ours, with its traceback; 75 a device's memory that does not suffice, which may be
+otherwise later; 130 stopped by Ctrl-C.
 """
 
 import os
@@ -14,6 +15,9 @@ from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
+
+DEVICE_FULL = 75
+"""Exit status, "try again later" by the custom of Unix."""
 
 # Verb: where its function (one verb) or its Typer app (a group of verbs) lives. Imported when asked for.
 VERBS = {
@@ -91,13 +95,13 @@ def uniwhisper(
     """One audio encoder for speech, environmental sound and music: embed, train, judge.
 
     Exit status 0: all done. 1: some inputs failed, the output holds the rest. 2: a usage error, or nothing is written.
-    70: an error in this program, please report it. 130: stopped by Ctrl-C.
+    70: an error in this program, please report it. 75: the device's memory does not suffice. 130: stopped by Ctrl-C.
     """
 
 
 def main() -> None:
     """Run the command line and exit."""
-    from uniwhisper.core.errors import UserError
+    from uniwhisper.core.errors import DeviceMemoryError, UserError
 
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.showwarning = _print_warning
@@ -112,7 +116,7 @@ def main() -> None:
         from uniwhisper.cli.output import print_error
 
         print_error(error)
-        sys.exit(2)
+        sys.exit(DEVICE_FULL if isinstance(error, DeviceMemoryError) else 2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -122,9 +126,21 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         _drop_stdout()
         sys.exit(2)
-    except Exception:
+    except Exception as error:
+        if _is_out_of_memory(error):
+            print(f"error: the device's memory does not suffice: {error}", file=sys.stderr)
+            print("fix: free it of other programs, add --device cpu, or use a smaller model", file=sys.stderr)
+            sys.exit(DEVICE_FULL)
         traceback.print_exc()
         sys.exit(70)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if "torch" not in sys.modules:  # then it is none of a device's; and an error is told without waiting for torch
+        return False
+    from uniwhisper.model.device_memory import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _drop_stdout() -> None:

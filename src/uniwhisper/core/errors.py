@@ -54,6 +54,10 @@ class OutputError(UserError):
     """An output cannot be written, or would overwrite something."""
 
 
+class DeviceMemoryError(UserError):
+    """The memory of a device does not suffice; it may once other programs are gone. The command line exits with 75."""
+
+
 class MissingExtraError(UserError):
     """An optional dependency is not installed."""
 

@@ -17,15 +17,6 @@ def device_text(device: torch.device) -> str:
     return f"{device.type} ({torch.get_num_threads()} threads)"
 
 
-# How others than PyTorch's GPU allocator say it: its CPU allocator on Linux and on Windows, and cuBLAS.
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device's memory did not suffice."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
     """Real float32 inside the block: no TF32 or bfloat16 in products and convolutions, no autocast.

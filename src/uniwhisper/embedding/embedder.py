@@ -23,10 +23,11 @@ from uniwhisper.core.units import FRAMES_PER_SECOND
 from uniwhisper.embedding.batches import Budget, default_batch_seconds, pack
 from uniwhisper.embedding.clips import Encoded, clip_blocks, not_finite
 from uniwhisper.embedding.decode import Inputs, Window
-from uniwhisper.embedding.device import Precision, arithmetic, is_out_of_memory
+from uniwhisper.embedding.device import Precision, arithmetic
 from uniwhisper.embedding.launched import Launched, launch
 from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock, FrameVectors
 from uniwhisper.model.device import choose_device
+from uniwhisper.model.device_memory import device_memory_error, is_out_of_memory
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.half import in_half
 from uniwhisper.model.quantize import in_int8
@@ -275,10 +276,10 @@ class Embedder:
             yield launched
             return
         if len(batch) == 1:
-            raise UserError(
-                f"{batch[0].planned.name} does not fit into the memory of {self.device}",
-                expected=f"free memory for {batch[0].seconds:.1f} s of audio at once",
-                got="out of memory with nothing else in the batch",
+            raise device_memory_error(
+                batch[0].planned.name,
+                self.device,
+                needs=f"{batch[0].seconds:.1f} s of audio with nothing else in the batch",
                 fix="free the device's memory, use device 'cpu', or a smaller model",
             )
         budget.halve_below(batch)

@@ -2,7 +2,8 @@
 
 A process runs its row alone, so it leaves what a chain leaves that runs row by row. What has a lower rank goes first,
 then what others wait for, then what takes more steps. Each has its share of the cores, else every one would start
-loader processes for all of them.
+loader processes for all of them. What finds its GPU full is begun again later, and from then on one process fewer runs
+there: how much memory a row takes is not known before.
 """
 
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from uniwhisper.core.errors import OutputError
 
+DEVICE_FULL = 75
+"""Status of a `uniwhisper` process whose device's memory does not suffice."""
 LOOK_SECONDS = 0.2
 END_SECONDS = 30.0
 """Given to a process to end by itself before it is killed."""
@@ -41,7 +44,8 @@ def run_errands(
 ) -> None:
     """Run every errand, at most `at_once` at a time; each adds to `NAME.log` in `logs`.
 
-    When one fails the others go on, but for those that wait for it. However this ends, no process is left behind.
+    When one fails the others go on, but for those that wait for it. One that ends with `DEVICE_FULL` is begun again as
+    soon as a place is free, unless its own was the only one of its device. However this ends, no process is left.
 
     Args:
         devices: values for `CUDA_VISIBLE_DEVICES`, dealt out evenly; none: the processes see what we see.
@@ -58,12 +62,13 @@ def run_errands(
     ready: list[str] = []
     done: list[str] = []
     failed: list[str] = []
+    places = dict.fromkeys(range(at_once))
     running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
     try:
         while True:
             ready += order.get_ready()
             ready.sort(key=lambda name: (by_name[name].rank, name not in followed, -by_name[name].steps))
-            for slot in [slot for slot in range(at_once) if slot not in running][: len(ready)]:
+            for slot in [slot for slot in places if slot not in running][: len(ready)]:
                 name = ready.pop(0)
                 process = _begun(by_name[name], logs, devices[slot % len(devices)] if devices else None)
                 running[slot] = (name, process)
@@ -75,7 +80,11 @@ def run_errands(
             ended = {slot: one for slot, one in running.items() if one[1].poll() is not None}
             for slot, (name, process) in ended.items():
                 del running[slot]
-                if process.returncode:
+                if process.returncode == DEVICE_FULL and _another(places, slot, len(devices) or 1):
+                    del places[slot]
+                    ready.append(name)
+                    say(f"{name}: its device is full; again later, {len(places)} at a time from now on")
+                elif process.returncode:
                     failed.append(name)
                     say(f"{name}: FAILED with status {process.returncode}: {logs / f'{name}.log'}")
                 else:
@@ -93,6 +102,11 @@ def run_errands(
             + (f"; not begun, for they wait for one that failed: {', '.join(left)}" * bool(left)),
             fix=f"read {logs / failed[0]}.log, mend the cause and type the same command again",
         )
+
+
+def _another(places: Iterable[int], slot: int, devices: int) -> bool:
+    """Whether another place has the same device, so that one can do without this one."""
+    return any(other != slot and other % devices == slot % devices for other in places)
 
 
 def _begun(errand: Errand, logs: Path, device: str | None) -> "subprocess.Popen[bytes]":

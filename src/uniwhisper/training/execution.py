@@ -12,6 +12,7 @@ from uniwhisper.model.config import Recompute
 from uniwhisper.model.encoder import WhisperEncoder
 from uniwhisper.model.float8 import require_float8
 from uniwhisper.model.language_model import FrozenLanguageModel
+from uniwhisper.training.recipe import Recipe
 
 
 def carry_out(model: nn.Module, *, compiled: bool, recompute: Recompute | None, float8: bool = False) -> None:
@@ -43,6 +44,18 @@ def carry_out(model: nn.Module, *, compiled: bool, recompute: Recompute | None, 
             part.recompute(recompute)
         if compiled:
             part.compile()
+
+
+def what_takes_less(recipe: Recipe, *, ranks: int, resumable: bool) -> str:
+    """What to type where a run does not fit into a device's memory: changes of the recipe that keep its result."""
+    loop = recipe.loop
+    ways = [f"--set loop.micro_batches={2 * loop.micro_batches} (a step in more parts)"]
+    if loop.recompute != "layers":
+        ways.append("--set loop.recompute=layers (a third more arithmetic)")
+    if ranks > 1 and loop.parallel == "replicate":
+        ways.append("--set loop.parallel=shard")
+    again = "type the same with --resume and" if resumable else "type the same with"
+    return f"free the device of other programs, or {again} {', '.join(ways)}: the result stays the same"
 
 
 def require_compiler(device: torch.device) -> None:

@@ -21,10 +21,11 @@ from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
 from uniwhisper.data.tokens import TextForm, Tokenizer
+from uniwhisper.model.device_memory import device_memory_error, is_out_of_memory
 from uniwhisper.training.card import run_card
 from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from uniwhisper.training.distributed import Ranks, join_ranks, spread, whole_model
-from uniwhisper.training.execution import carry_out
+from uniwhisper.training.execution import carry_out, what_takes_less
 from uniwhisper.training.learner import INSTRUCTIONS, Learner
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
@@ -54,10 +55,17 @@ def train(
     Raises:
         OutputError: `output` holds a run and `resume` is False.
         RecipeError: nothing to resume, a run of another recipe or manifest, or too many non-finite steps in a row.
+        DeviceMemoryError: the device's memory does not suffice; what was trained until the last checkpoint is kept.
     """
     with join_ranks(device) as ranks:
         options = {"resume": resume, "device": device, "cache": cache, "console": console, "overlap": overlap}
-        return _train(recipe, manifest, output, ranks, learner, **options)
+        try:
+            return _train(recipe, manifest, output, ranks, learner, **options)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            fix = what_takes_less(recipe, ranks=ranks.world, resumable=(output / "run.json").is_file())
+            raise device_memory_error("this training", device, fix=fix) from error
 
 
 def _train(

@@ -136,7 +136,8 @@ class LoopConfig:
     """loader: workers decode and alter each clip. resident: the whole training set lies on the device (two bytes a
     sample), where examples are made of it; needs a cache folder and is many times faster on a GPU."""
     micro_batches: int = 1
-    """Parts a step's batch is cut into to fit memory; the result is the same up to rounding."""
+    """Parts a step's batch is cut into to fit memory; the result is the same up to rounding, so that a resumed run may
+    change them."""
     log_every_steps: int = 20
     """Optimizer steps that a line of the metrics covers."""
     checkpoint_every_steps: int = 1000
@@ -236,4 +237,5 @@ class Recipe:
         if self.model.adapter_unit_means is None:
             del value["model"]["adapter_unit_means"]  # a run that was begun before there was such a field goes on
         value["loop"] = {name: part for name, part in value["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
+        value["loop"]["micro_batches"] = 1  # no field less: a run that was begun while they counted goes on
         return hash_json(value)

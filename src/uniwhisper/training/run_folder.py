@@ -80,7 +80,7 @@ def open_run_folder(
 def _changed_fields(before: Any, now: dict[str, Any]) -> str:
     """`steps 6 -> 9, optimizer.warmup_steps 15 -> 3`: in which fields two recipes written as JSON differ."""
     old, new = (dict(_fields_of(each)) for each in (before, json.loads(json.dumps(now))))
-    without_effect = {f"loop.{name}" for name in WITHOUT_EFFECT_ON_RESULT}
+    without_effect = {f"loop.{name}" for name in (*WITHOUT_EFFECT_ON_RESULT, "micro_batches")}
     changed = [name for name in old | new if old.get(name) != new.get(name) and name not in without_effect]
     return ", ".join(f"{name} {json.dumps(old.get(name))} -> {json.dumps(new.get(name))}" for name in changed)
 
