@@ -11,9 +11,9 @@ one of them busy, so that more recordings would seem to cost more each. A machin
 than what is looked for, so the two are taken turn by turn: after every hour of audio the long run is held while an hour
 of its own is done from beginning to end, and each hour is compared with the turns right before and after it.
 
-Printed, with 95 % intervals (by parts of the runs, because neighbouring hours share the machine's mood): cost of an
-hour within the long run over that of an hour alone, which pays for the start and the end of a run too; and growth
-itself, the second half of the runs over the first without the hours of start and end, each over hours alone.
+Printed: cost of an hour within the long run over that of an hour alone, which pays for the start and the end of a run
+too; and growth itself, the second half of the runs over the first without the hours of start and end, each over hours
+alone, with its 95 % interval (by parts of the runs, because neighbouring hours share the machine's mood).
 """
 
 import resource
@@ -104,21 +104,20 @@ def turn_by_turn(long: Instant, alone: Instant, work: Callable, source: tuple, c
 
 
 def compared(within_RH: np.ndarray, alone_RH: np.ndarray) -> dict[str, float]:
-    """Ratio of means; second half over first, without first and last hours; 95 % intervals by parts."""
+    """Ratio of means; and of the second half over the first, without first and last hours, with its 95 % interval."""
 
-    def parts(runs: slice) -> tuple[float, float]:
+    def ratio(runs: slice) -> tuple[float, float]:
+        """And its standard error, by parts."""
         pair = [seconds_RH[:, runs].reshape(-1) for seconds_RH in (within_RH, alone_RH)]
-        ratios = [w.mean() / a.mean() for w, a in zip(*(np.array_split(one, PARTS) for one in pair), strict=True)]
-        return pair[0].mean() / pair[1].mean(), float(np.std(ratios, ddof=1) / np.sqrt(PARTS))
+        parts = [w.mean() / a.mean() for w, a in zip(*(np.array_split(one, PARTS) for one in pair), strict=True)]
+        return pair[0].mean() / pair[1].mean(), float(np.std(parts, ddof=1) / np.sqrt(PARTS))
 
-    hours, wide = within_RH.shape[1], student_t.ppf(0.975, PARTS - 1)
-    whole, error = parts(slice(None))
-    figures = {"an_hour_over_alone": whole, "low": whole - wide * error, "high": whole + wide * error}
+    figures, hours = {"an_hour_over_alone": within_RH.mean() / alone_RH.mean()}, within_RH.shape[1]
     if hours > 3:
-        (first, e1), (second, e2) = parts(slice(1, hours // 2)), parts(slice(hours // 2, hours - 1))
+        (first, e1), (second, e2) = ratio(slice(1, hours // 2)), ratio(slice(hours // 2, hours - 1))
         growth = second / first
-        error = growth * np.hypot(e1 / first, e2 / second)
-        figures |= {"second_half_over_first": growth, "from": growth - wide * error, "to": growth + wide * error}
+        half = student_t.ppf(0.975, PARTS - 1) * growth * np.hypot(e1 / first, e2 / second)
+        figures |= {"second_half_over_first": growth, "from": growth - half, "to": growth + half}
     return figures
 
 
