@@ -108,8 +108,16 @@ def pretrain_lm(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seeds weights and data order.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted run of this output, from OUTPUT.unfinished.")
+    ] = False,
+    checkpoint_every_steps: Annotated[
+        int, typer.Option("--checkpoint-every-steps", min=1, help="What a run that is stopped loses at most.")
+    ] = 200,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output, or an interrupted run of it.")
+    ] = False,
 ) -> None:
     """Pretrain a small Qwen3-architecture language model on text, for where none can be downloaded."""
     from rich.console import Console
@@ -117,8 +125,10 @@ def pretrain_lm(
     from uniwhisper.data.manifest import Manifest
     from uniwhisper.data.reading_text import no_reading_text, reading_text
     from uniwhisper.model.device import choose_device
+    from uniwhisper.training.checkpoint import latest_checkpoint
     from uniwhisper.training.pretrain_lm import LanguageModelRecipe
     from uniwhisper.training.pretrain_lm import pretrain_lm as run
+    from uniwhisper.training.pretrain_run import unfinished
 
     files = [file for path in texts for file in (sorted(path.rglob("*.txt")) if path.is_dir() else [path])]
     reading = no_reading_text() if data is None else reading_text(Manifest.read(data))
@@ -126,5 +136,12 @@ def pretrain_lm(
     chosen = choose_device(device)
     console.print(f"device: {chosen}; {len(files)} text files, {len(reading.questions):,} questions", highlight=False)
     recipe = LanguageModelRecipe(steps=steps, seed=seed)
-    figures = run(files, reading, output, recipe, device=chosen, overwrite=overwrite, console=console)
+    means = {"device": chosen, "overwrite": overwrite, "console": console, "resume": resume}
+    try:
+        figures = run(files, reading, output, recipe, checkpoint_every_steps=checkpoint_every_steps, **means)
+    except KeyboardInterrupt:
+        saved = latest_checkpoint(unfinished(output) / "checkpoints")
+        if saved is not None:
+            console.print(f"stopped; with --resume the same command goes on from {saved.name}", highlight=False)
+        raise
     typer.echo(f"{output}: held-out perplexity {figures['held_out_perplexity']:.1f} per token")

@@ -20,18 +20,21 @@ from rich.console import Console
 from rich.progress import track
 
 from uniwhisper.core.errors import ManifestError, MissingExtraError, RecipeError
-from uniwhisper.core.files import atomic_output
+from uniwhisper.core.files import atomic_output, check_output
 from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.provenance import provenance
 from uniwhisper.data.parallel import in_threads
 from uniwhisper.data.reading_text import ReadingText
 from uniwhisper.data.tokens import ANSWER_SEPARATOR
+from uniwhisper.training.pretrain_run import PretrainRun
 from uniwhisper.training.reading import ReadingMaterial
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 END_OF_TEXT = "<|endoftext|>"
+CHECKPOINT_EVERY_STEPS = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,17 +81,21 @@ def pretrain_lm(
     device: torch.device,
     overwrite: bool,
     console: Console,
+    resume: bool = False,
+    checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
 ) -> dict[str, Any]:
     """Train tokenizer and model, write them as a transformers folder; returns what `pretraining.json` in it holds.
 
-    The last text file (by name) is held out and only used to measure perplexity.
+    The last text file (by name) is held out and only used to measure perplexity. A run that was killed goes on with
+    `resume` from its last checkpoint, exactly: every draw is a function of (seed, step).
 
     Raises:
         ManifestError: fewer than two text files.
-        OutputError: `output` exists and `overwrite` is False.
+        OutputError: `output`, or an interrupted run of it, exists and `overwrite` is False.
+        RecipeError: `resume`, and nothing to resume, or a run of another recipe or other text.
     """
     try:
-        from transformers import Qwen3Config, Qwen3ForCausalLM
+        from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
         from transformers.utils import logging
     except ImportError:
         raise MissingExtraError.of("transformers", "train", "pretraining a language model") from None
@@ -99,52 +106,58 @@ def pretrain_lm(
         raise ManifestError(
             "too little text to pretrain on", expected="at least two .txt files", got=str(len(texts)), fix="pass more"
         )
-    with atomic_output(output, overwrite=overwrite, folder_with="pretraining.json") as temporary:
-        contents = [_read(path) for path in texts]
-        read = chain(*reading.questions, reading.layouts)
-        pairs = sorted({(instruction, answer) for instruction, answer, _ in read})
-        asked = [f"{instruction}{ANSWER_SEPARATOR}{answer}" for instruction, answer in pairs]
-        tokenizer = _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary)
-        prose = np.concatenate([_tokens(tokenizer, text) for text in contents[:-1]])
-        dialogues = [_tokens(tokenizer, text) for text in asked]
-        held_out = _tokens(tokenizer, contents[-1])
+    check_output(output, overwrite=overwrite, folder_with="pretraining.json")
+    contents = [_read(path) for path in texts]
+    run = PretrainRun(output, recipe, contents, reading, resume=resume, overwrite=overwrite)
+    read = chain(*reading.questions, reading.layouts)
+    pairs = sorted({(instruction, answer) for instruction, answer, _ in read})
+    asked = [f"{instruction}{ANSWER_SEPARATOR}{answer}" for instruction, answer in pairs]
+    trained_tokenizer = run.tokenizer(lambda: _train_tokenizer([*contents[:-1], *asked], recipe.vocabulary))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained_tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
+    )
+    prose = np.concatenate([_tokens(tokenizer, text) for text in contents[:-1]])
+    dialogues = [_tokens(tokenizer, text) for text in asked]
+    held_out = _tokens(tokenizer, contents[-1])
 
-        torch.manual_seed(recipe.seed)
-        config = Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=recipe.width,
-            intermediate_size=recipe.feedforward_width,
-            num_hidden_layers=recipe.layers,
-            num_attention_heads=recipe.heads,
-            num_key_value_heads=recipe.heads,
-            head_dim=recipe.width // recipe.heads,
-            max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.eos_token_id,
-        )
-        model = Qwen3ForCausalLM(config).to(device).train()
-        started = time.monotonic()
-        _train(model, prose, dialogues, _material(reading, prose, tokenizer), recipe, device, console)
-        figures = {
-            "recipe": asdict(recipe),
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "training_text_files": [path.name for path in texts[:-1]],
-            "text_tokens": len(prose),
-            "instruction_tokens": sum(map(len, dialogues)),
-            "tokens_seen": recipe.steps * recipe.sequences_per_step * recipe.context_tokens,
-            "reading_exercises_seen": recipe.steps * recipe.exercises_per_step,
-            "held_out_text_file": texts[-1].name,
-            "held_out_perplexity": _perplexity(model, held_out, recipe, device),
-            "train_seconds": time.monotonic() - started,
-            "text_hash": hash_bytes([text.encode() for text in [*contents, *asked]]),
-            "provenance": provenance(),
-        }
-        logging.disable_progress_bar()
+    torch.manual_seed(recipe.seed)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.width,
+        intermediate_size=recipe.feedforward_width,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        head_dim=recipe.width // recipe.heads,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    model = Qwen3ForCausalLM(config).to(device).train()
+    material = _material(reading, prose, tokenizer)
+    train_seconds = _train(model, prose, dialogues, material, recipe, device, console, run, checkpoint_every_steps)
+    figures = {
+        "recipe": asdict(recipe),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "training_text_files": [path.name for path in texts[:-1]],
+        "text_tokens": len(prose),
+        "instruction_tokens": sum(map(len, dialogues)),
+        "tokens_seen": recipe.steps * recipe.sequences_per_step * recipe.context_tokens,
+        "reading_exercises_seen": recipe.steps * recipe.exercises_per_step,
+        "held_out_text_file": texts[-1].name,
+        "held_out_perplexity": _perplexity(model, held_out, recipe, device),
+        "train_seconds": train_seconds,
+        "text_hash": hash_bytes([text.encode() for text in [*contents, *asked]]),
+        "provenance": provenance(),
+    }
+    logging.disable_progress_bar()
+    with atomic_output(output, overwrite=overwrite, folder_with="pretraining.json") as temporary:
         model.to(torch.bfloat16).save_pretrained(temporary, max_shard_size="12MB")
         tokenizer.save_pretrained(temporary)
         (temporary / "pretraining.json").write_text(json.dumps(figures, indent=2) + "\n")
+    run.finish()
     return figures
 
 
@@ -160,9 +173,8 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def _train_tokenizer(texts: list[str], vocabulary: int) -> "PreTrainedTokenizerBase":
+def _train_tokenizer(texts: list[str], vocabulary: int) -> "Tokenizer":
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -174,7 +186,7 @@ def _train_tokenizer(texts: list[str], vocabulary: int) -> "PreTrainedTokenizerB
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT)
+    return tokenizer
 
 
 def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> np.ndarray:
@@ -193,11 +205,17 @@ def _train(
     recipe: LanguageModelRecipe,
     device: torch.device,
     console: Console,
-) -> None:
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
+    run: PretrainRun,
+    checkpoint_every_steps: int,
+) -> float:
+    """Train `model` in place from where `run` stands; returns seconds spent, those before a resumption included."""
+    decayed = {name: p for name, p in model.named_parameters() if p.ndim >= 2}
+    plain = {name: p for name, p in model.named_parameters() if p.ndim < 2}
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        [
+            {"params": list(named.values()), "names": list(named), "weight_decay": decay}
+            for named, decay in ((decayed, 0.1), (plain, 0.0))
+        ],
         betas=(0.9, 0.95),
         fused=device.type == "cuda",
     )
@@ -206,9 +224,16 @@ def _train(
         exercises = material.batch(recipe.exercises_per_step, recipe.exercise_tokens, [recipe.seed, step, 1])
         return tuple(map(torch.from_numpy, (_draw(prose, dialogues, recipe, step), *exercises)))
 
+    before = run.restore(model, optimizer)
+    if before.step:
+        console.print(f"resuming after step {before.step}", highlight=False)
+        if before.threads != torch.get_num_threads() and device.type == "cpu":
+            now = torch.get_num_threads()
+            console.print(f"{now} CPU threads now, {before.threads} before: last bits will differ", highlight=False)
     began = time.monotonic()
-    steps = track(range(recipe.steps), "language model", console=console, disable=not console.is_terminal)
-    for step, (tokens_BL, *exercises) in zip(steps, in_threads(drawn, range(recipe.steps), workers=1), strict=True):
+    remaining = range(before.step, recipe.steps)
+    steps = track(remaining, "language model", console=console, disable=not console.is_terminal)
+    for step, (tokens_BL, *exercises) in zip(steps, in_threads(drawn, remaining, workers=1), strict=True):
         warmup = max(1, recipe.steps // 20)
         cosine = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         for group in optimizer.param_groups:
@@ -222,7 +247,7 @@ def _train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if step == 0 and recipe.steps > 1 and not console.is_terminal:
+        if step == before.step and len(remaining) > 1 and not console.is_terminal:
             # Two thousand of them take minutes on a GPU and hours on a core: whoever waits for a log should know.
             console.print(f"language model: {time.monotonic() - began:.1f} s for the first step", highlight=False)
         if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
@@ -230,6 +255,9 @@ def _train(
                 f"language model step {step + 1}/{recipe.steps}: loss {loss.item():.3f}, reading {exercise.item():.3f}",
                 highlight=False,
             )
+        if (step + 1) % checkpoint_every_steps == 0:
+            run.save(model, optimizer, step + 1, before.train_seconds + time.monotonic() - began)
+    return before.train_seconds + time.monotonic() - began
 
 
 def _material(reading: ReadingText, prose: np.ndarray, tokenizer: "PreTrainedTokenizerBase") -> ReadingMaterial:

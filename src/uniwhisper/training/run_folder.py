@@ -66,7 +66,7 @@ def open_run_folder(
     }
     for name, now in now_of.items():
         if earlier[name] != now:
-            changed = _changed_fields(earlier.get("recipe"), recipe.to_json()) if name == "recipe_identity" else ""
+            changed = changed_fields(earlier.get("recipe"), recipe.to_json()) if name == "recipe_identity" else ""
             raise RecipeError(
                 f"{output} was started with another {name.split('_')[0]}",
                 expected=f"{name} {earlier[name][:12]}",
@@ -77,7 +77,7 @@ def open_run_folder(
     return earlier
 
 
-def _changed_fields(before: Any, now: dict[str, Any]) -> str:
+def changed_fields(before: Any, now: dict[str, Any]) -> str:
     """`steps 6 -> 9, optimizer.warmup_steps 15 -> 3`: in which fields two recipes written as JSON differ."""
     old, new = (dict(_fields_of(each)) for each in (before, json.loads(json.dumps(now))))
     without_effect = {f"loop.{name}" for name in (*WITHOUT_EFFECT_ON_RESULT, "micro_batches")}
