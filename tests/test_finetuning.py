@@ -58,7 +58,11 @@ def test_a_csv_says_what_is_held_out(sounds):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\na.wav,x\n", "columns path and label"),
+        (
+            "file,label\na.wav,x\n",
+            r"columns path and label[\s\S]*got: the columns file, label\n  fix: .*--column path=",
+        ),
+        ("path,label\n", "at least one row"),
         ("path,label\na.wav,\n", "line 2"),
         ("path,label\na.wav,x\nb.wav,x\n", "two or more classes"),
         ("path,label\na.wav,x\nb.wav,x\nc.wav,y\n", "classes of one file: y"),
@@ -70,6 +74,35 @@ def test_a_bad_csv_is_refused(tmp_path, text, message):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(ManifestError, match=message):
         read_labels(tmp_path / "list.csv")
+
+
+def test_columns_are_called_as_somebody_else_called_them(tmp_path):
+    """Columns of our names that mean something else are passed over."""
+    rows = "path,Datei,Klasse,Teil\n7,a.wav,x,train\n8,b.wav,y,test\n9,c.wav,x,test\n6,d.wav,y,train\n"
+    table = tmp_path / "list.csv"
+    table.write_text(rows)
+    read = read_labels(table, {"path": "Datei", "label": "Klasse", "split": "Teil"})
+    assert [path.name for path in read.paths] == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert read.labels == ["x", "y", "x", "y"] and read.split == ["train", "test", "test", "train"]
+    with pytest.raises(ManifestError, match=r"Datei and Class, and[\s\S]*got: the columns path, Datei, Klasse, Teil"):
+        read_labels(table, {"path": "Datei", "label": "Class"})
+    with pytest.raises(ManifestError, match="and Set, and"):
+        read_labels(table, {"path": "Datei", "label": "Klasse", "split": "Set"})
+    with pytest.raises(ManifestError, match=r"names for path, label, split\n  got: file"):
+        read_labels(table, {"file": "Datei"})
+    with pytest.raises(ManifestError, match="leave --column out"):
+        read_labels(tmp_path, {"path": "Datei"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("path=Datei", "label=Class"), "the columns Datei and Class,"), (("path",), "NAME=COLUMN")],
+)
+def test_finetune_takes_the_names_of_columns(tmp_path, options, message):
+    (tmp_path / "list.csv").write_text("Datei,Klasse\na.wav,x\n")
+    named = [word for option in options for word in ("--column", option)]
+    done = uniwhisper("finetune", tmp_path / "list.csv", "-o", tmp_path / "out", *named)
+    assert done.returncode == 2 and message in done.stderr and not (tmp_path / "out").exists()
 
 
 def test_loose_files_are_refused(tmp_path):

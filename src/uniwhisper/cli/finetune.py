@@ -20,6 +20,14 @@ def finetune(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", show_default=False, help="Folder of the classifier.")],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="NAME=COLUMN",
+            help="What the CSV calls path, label or split: --column path=file. May be repeated.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -47,8 +55,11 @@ def finetune(
     from uniwhisper.finetuning.classifier import CLASSIFIER_FILE
     from uniwhisper.finetuning.labels import read_labels
 
+    pairs = [each.partition("=") for each in columns or ()]
+    if not all(ours and theirs for ours, _, theirs in pairs):
+        raise typer.BadParameter("NAME=COLUMN, for example path=file", param_hint="--column")
     with atomic_output(output, overwrite=overwrite, folder_with=CLASSIFIER_FILE) as temporary:
-        files = read_labels(source)
+        files = read_labels(source, {ours: theirs for ours, _, theirs in pairs})
 
         from uniwhisper.embedding.device import device_text
         from uniwhisper.finetuning.full import FullConfig

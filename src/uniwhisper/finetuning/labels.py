@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.identity import content_fold, hash_file
 
 TRAIN, TEST = "train", "test"
+COLUMNS = ("path", "label", "split")
 FOLDS = 5  # one of five parts of the audio is held out
 
 
@@ -29,19 +30,29 @@ class LabelledFiles:
         return sorted(set(self.labels))
 
 
-def read_labels(source: Path) -> LabelledFiles:
+def read_labels(source: Path, columns: Mapping[str, str] | None = None) -> LabelledFiles:
     """Files and labels of `source`.
 
     Args:
         source: a folder with a folder per class, at any depth below which its files lie; or a CSV with the columns
             `path` (relative to the CSV) and `label`, and if wanted `split` (`train` or `test`).
+        columns: name of these columns -> name in the CSV, where they differ, as in a corpus's `corpus.json`.
 
     Raises:
-        ManifestError: it cannot be read as either, fewer than two classes, or a class of a single file.
+        ManifestError: it cannot be read as either, a column is not there, fewer than two classes, or a class of a
+            single file.
         AudioError: a folder without audio.
     """
     source = Path(source)
-    found = _from_folder(source) if source.is_dir() else _from_csv(source)
+    columns = columns or {}
+    if columns.keys() - set(COLUMNS) or (columns and source.is_dir()):
+        raise ManifestError(
+            "columns cannot be named so",
+            expected=f"of a CSV, names for {', '.join(COLUMNS)}",
+            got=f"{source}, a folder" if source.is_dir() else ", ".join(sorted(columns.keys() - set(COLUMNS))),
+            fix="leave --column out" if source.is_dir() else "for example --column path=file --column label=class",
+        )
+    found = _from_folder(source) if source.is_dir() else _from_csv(source, columns)
     counts = Counter(found.labels)
     small = [label for label, count in sorted(counts.items()) if count < 2]
     if len(counts) < 2 or small:
@@ -67,10 +78,11 @@ def _from_folder(folder: Path) -> LabelledFiles:
     return LabelledFiles(paths, [path.relative_to(folder).parts[0] for path in paths])
 
 
-def _from_csv(path: Path) -> LabelledFiles:
+def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
             f"{path} cannot be read",
@@ -78,14 +90,21 @@ def _from_csv(path: Path) -> LabelledFiles:
             got=(getattr(error, "strerror", None) or str(error))[:200],
             fix="name a folder or a CSV with the columns path,label",
         ) from None
-    columns = set(rows[0]) if rows else set()
-    if not {"path", "label"} <= columns:
-        raise _bad_csv(path, "the columns path and label, and at least one row", ", ".join(map(str, columns)) or "none")
+    there = [*(reader.fieldnames or ())]
+    names = {ours: columns.get(ours, ours) for ours in COLUMNS if ours != "split" or ours in there or ours in columns}
+    if not rows or not set(names.values()) <= set(there):
+        raise _bad_csv(
+            path,
+            f"the columns {' and '.join(names.values())}, and at least one row",
+            f"the columns {', '.join(there) or 'of an empty file'}" + ("" if rows else ", and no row"),
+            fix="say what they are called here: --column path=… --column label=…" if rows else None,
+        )
+    rows = [{ours: row[name] for ours, name in names.items()} for row in rows]
     for number, row in enumerate(rows, 2):
         if not row["path"] or not row["label"]:
             raise _bad_csv(path, "a path and a label in every row", f"line {number} without")
     split = None
-    if "split" in columns:
+    if "split" in names:
         split = [row["split"] for row in rows]
         unknown = sorted({str(each) for each in split} - {TRAIN, TEST})
         if unknown or len(set(split)) < 2:
@@ -96,12 +115,12 @@ def _from_csv(path: Path) -> LabelledFiles:
     return LabelledFiles([path.parent / row["path"] for row in rows], [row["label"] for row in rows], split)
 
 
-def _bad_csv(path: Path, expected: str, got: str) -> ManifestError:
+def _bad_csv(path: Path, expected: str, got: str, fix: str | None = None) -> ManifestError:
     return ManifestError(
         f"{path} is no list of labelled files",
         expected=expected,
         got=got,
-        fix="write the line path,label (or path,label,split) first, then a line per file: dog.wav,bark,train",
+        fix=fix or "write the line path,label (or path,label,split) first, then a line per file: dog.wav,bark,train",
     )
 
 
