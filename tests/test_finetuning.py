@@ -64,6 +64,7 @@ def test_a_csv_says_what_is_held_out(sounds):
         ),
         ("path,label\n", "at least one row"),
         ("path,label\na.wav,\n", "line 2"),
+        ("path,label\na.wav,x\na.wav, \n", "line 3"),
         ("path,label\na.wav,x\nb.wav,x\n", "two or more classes"),
         ("path,label\na.wav,x\nb.wav,x\nc.wav,y\n", "classes of one file: y"),
         ("path,label,split\na.wav,x,train\nb.wav,y,dev\n", "train and test"),
@@ -103,6 +104,19 @@ def test_finetune_takes_the_names_of_columns(tmp_path, options, message):
     named = [word for option in options for word in ("--column", option)]
     done = uniwhisper("finetune", tmp_path / "list.csv", "-o", tmp_path / "out", *named)
     assert done.returncode == 2 and message in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_labels_that_may_be_none_are_counted_and_said(sounds, tmp_path):
+    """They are classes all the same; `none` is one that people teach."""
+    table, places = tmp_path / "list.csv", read_labels(sounds).paths
+    label_of = {"noise": "N/A", "low tone": "none"}
+    table.write_text("path,label\n" + "".join(f"{p},{label_of[p.relative_to(sounds).parts[0]]}\n" for p in places))
+    done = uniwhisper("finetune", table, "-o", tmp_path / "out", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "warning: 12 files have the label 'N/A'" in done.stderr
+    assert done.stderr.count("warning") == 1
+    record = json.loads((tmp_path / "out" / "classifier.json").read_text())
+    assert record["made"]["placeholders"] == {"N/A": 12} and record["classes"] == ["N/A", "none"]
 
 
 def test_loose_files_are_refused(tmp_path):

@@ -60,6 +60,11 @@ def finetune(
         raise typer.BadParameter("NAME=COLUMN, for example path=file", param_hint="--column")
     with atomic_output(output, overwrite=overwrite, folder_with=CLASSIFIER_FILE) as temporary:
         files = read_labels(source, {ours: theirs for ours, _, theirs in pairs})
+        for label, count in files.placeholders.items():
+            note(
+                f"warning: {count:,} files have the label {label!r}, which is taught as a class like any other; if it "
+                "means that nothing is known, leave them out"
+            )
 
         from uniwhisper.embedding.device import device_text
         from uniwhisper.finetuning.full import FullConfig

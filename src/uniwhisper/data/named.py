@@ -45,7 +45,7 @@ def prepare_named(
         skip_bad, overwrite, workers, progress: as in `prepare`.
 
     Returns:
-        What was written, and what was left out on purpose.
+        What was written, and the notes of its corpus.
 
     Raises:
         ManifestError: no such corpus, its folder does not have its layout, or (without `skip_bad`) the first bad clip.

@@ -21,6 +21,7 @@ from uniwhisper.data.corpora import CorpusDescription, parse_description, shippe
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record
 from uniwhisper.data.manifest_writer import ManifestWriter, Written
 from uniwhisper.data.parallel import Progress, in_threads
+from uniwhisper.data.placeholders import PlaceholderCount
 from uniwhisper.data.sources import parquet_cells
 from uniwhisper.data.sources.clip import OnProblem, SourceClip
 from uniwhisper.data.sources.detect import DESCRIPTION_NAME, FORMS, has_corpus, read_json, source_clips
@@ -42,7 +43,7 @@ class Corpus:
     description: CorpusDescription
     clips: Iterable[SourceClip]
     notes: list[str] = field(default_factory=list)
-    """What was left out on purpose, filled in while clips are read."""
+    """What was left out on purpose, filled in while clips are read; and which answers look as if they were none."""
 
 
 def prepare(
@@ -84,7 +85,7 @@ def prepare_folder(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Written, list[str]]:
-    """As `prepare`, without reading the manifest back: what was written, and what was left out on purpose."""
+    """As `prepare`, without reading the manifest back: what was written, and the notes of its corpora."""
     check_output(Path(output) / MANIFEST_NAME, overwrite=overwrite)
     problems: list[ManifestError] = []
     on_problem = problems.append if skip_bad else raise_problem
@@ -136,10 +137,12 @@ def write_corpora(
             return error
 
     descriptions = {corpus.name: corpus.description for corpus in corpora}
+    placeholders = {name: PlaceholderCount(description) for name, description in descriptions.items()}
     with ManifestWriter(output, descriptions, root, overwrite=overwrite) as writer:
         for done, result in enumerate(in_threads(check, clips(), workers), start=1):
             if isinstance(result, Record):
                 writer.add(result)
+                placeholders[result.corpus].add(result.id, result.fields)
             else:
                 on_problem(result)
             if progress is not None:
@@ -152,6 +155,8 @@ def write_corpora(
                 fix="mend the corpora",
             )
         written = writer.finish([problem.one_line for problem in problems], on_problem=on_problem)
+    for corpus in corpora:
+        corpus.notes.extend(placeholders[corpus.name].lines())
     return replace(written, problems=tuple(problems))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from uniwhisper.audio.find import find_audio
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.identity import content_fold, hash_file
+from uniwhisper.core.placeholders import is_placeholder
 
 TRAIN, TEST = "train", "test"
 COLUMNS = ("path", "label", "split")
@@ -28,6 +29,11 @@ class LabelledFiles:
     @property
     def classes(self) -> list[str]:
         return sorted(set(self.labels))
+
+    @property
+    def placeholders(self) -> dict[str, int]:
+        """Classes such as `N/A` and `nan`, which may mean that there is none -> number of files."""
+        return {label: count for label, count in sorted(Counter(self.labels).items()) if is_placeholder(label)}
 
 
 def read_labels(source: Path, columns: Mapping[str, str] | None = None) -> LabelledFiles:
@@ -101,7 +107,7 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
         )
     rows = [{ours: row[name] for ours, name in names.items()} for row in rows]
     for number, row in enumerate(rows, 2):
-        if not row["path"] or not row["label"]:
+        if not (row["path"] or "").strip() or not (row["label"] or "").strip():
             raise _bad_csv(path, "a path and a label in every row", f"line {number} without")
     split = None
     if "split" in names:

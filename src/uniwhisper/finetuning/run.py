@@ -77,6 +77,8 @@ def finetune(
         "held_out": int(out_N.sum()),
         "not_read": [{"path": failure.name, "reason": failure.reason} for failure in failures],
     }
+    if files.placeholders:
+        made["placeholders"] = files.placeholders
     if full is not None:
         frozen = score(classes, classes_N[out_N], head.probabilities(table.vectors[out_N]))
         training = [read(files.paths[rows[place]]) for place in np.flatnonzero(~out_N)]
