@@ -91,6 +91,30 @@ def test_columns_may_have_other_names_and_rows_may_be_parts_of_a_recording(tmp_p
     assert Manifest.read(tmp_path / "out") == manifest
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("name", ["start_seconds", "seconds", "id"])
+def test_a_declared_column_that_is_not_there_stops_also_with_skip_bad(tmp_path, form, name):
+    """Without its start every row would be taught as the whole recording."""
+    folder = describe(tmp_path / "in" / "mine", {**TAGS, "columns": {name: "onset"}})
+    (folder / "a.wav").write_bytes(wav(2.0))
+    table = folder / f"metadata.{form}"
+
+    def write(*columns: str) -> None:
+        cells = {"file_name": "a.wav", "label": "rain"}
+        row = [cells.get(column, 2.0 if name == "seconds" else 1.0) for column in columns]
+        csv = f"{','.join(columns)}\n{','.join(map(str, row))}\n"
+        table.write_text(csv if form == "csv" else json.dumps(dict(zip(columns, row, strict=True))) + "\n")
+
+    write("file_name", "onset_s", "label")
+    with pytest.raises(ManifestError) as caught:
+        prepare(tmp_path / "in", tmp_path / "out", skip_bad=True)
+    assert "'onset'" in caught.value.expected and name in caught.value.expected
+    assert caught.value.got == "the columns 'file_name', 'onset_s', 'label'"
+    assert not (tmp_path / "out").exists()
+    write("file_name", "onset", "label")
+    assert len(prepare(tmp_path / "in", tmp_path / "out").records) == 1
+
+
 @pytest.mark.parametrize(
     ("row", "where", "got"),
     [

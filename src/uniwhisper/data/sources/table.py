@@ -30,14 +30,27 @@ def table_clips(store: Store, table: str, *, columns: Mapping[str, str], on_prob
 
     Raises:
         ManifestError: (through `on_problem`) a line that cannot be read, with its number; a row without a file or
-            with one outside the folder; a start or length that is no number.
+            with one outside the folder; a start or length that is no number. Raised at once: a declared column that the
+            table does not have, for without a start every row would be its whole recording.
     """
     names = {name: columns.get(name, name) for name in PLACE_COLUMNS}
+    missing = {name: column for name, column in columns.items() if name in PLACE_COLUMNS}
+    same_in_all_rows = PurePosixPath(table).suffix in _SEPARATORS
+    there: dict[str, None] = {}  # in their order
     for number, row in rows(store, table, on_problem):
+        there.update(dict.fromkeys(row))
+        missing = {name: column for name, column in missing.items() if column not in row}
+        if missing and same_in_all_rows:
+            break
         try:
             yield _clip(row, names, f"{table}, line {number}")
         except ManifestError as error:
             on_problem(error)
+    if missing and there:
+        name, column = next(iter(missing.items()))
+        expected = f"the column {column!r}, which corpus.json declares for {name}"
+        fix = f'correct "{name}" of "columns" in corpus.json, or take it out'
+        raise problem(table, expected=expected, got=f"the columns {', '.join(map(repr, there))}", fix=fix)
 
 
 def rows(store: Store, table: str, on_problem: OnProblem) -> Iterator[tuple[int, dict[str, Any]]]:
