@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +246,15 @@ def test_classify_names_failures_and_writes_probabilities(made, sounds, tmp_path
     told = json.loads(uniwhisper(*arguments[:5], "--json").stdout)
     assert told["files"][0]["label"] == "noise" and told["failed"][0]["path"] == str(bad)
     assert uniwhisper("classify", bad, "--classifier", made).returncode == 2
+
+
+def test_a_reader_that_goes_away_costs_no_table(made, sounds, tmp_path):
+    """`uniwhisper classify … -o table.csv | head`"""
+    words = [sys.executable, "-m", "uniwhisper", "classify", str(sounds / "noise"), "--classifier", str(made)]
+    with subprocess.Popen([*words, "-o", str(tmp_path / "out.csv")], stdout=subprocess.PIPE) as process:
+        process.stdout.close()
+    assert process.returncode == 1
+    assert len(list(csv.reader((tmp_path / "out.csv").open()))) == 1 + len(list((sounds / "noise").rglob("*.wav")))
 
 
 def test_mixed_folders_are_refused(made, tiny_model, tmp_path):

@@ -53,6 +53,16 @@ def classify(
     with Inputs(files, skip=True, workers=count) as inputs, audio_progress("classifying") as progress:
         done = loaded.classify_inputs(inputs, progress=progress)
         failures = list(inputs.failures)
+    # Before anything is printed: `| head` closes the pipe, and the table would be lost with it.
+    if output is not None and done.names:
+        with (
+            atomic_output(output, overwrite=overwrite) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["path", "label", *done.classes])
+            for name, label, row in zip(done.names, done.labels, done.probabilities, strict=True):
+                writer.writerow([name, label, *(f"{value:.6f}" for value in row)])
     if failures:
         print_failures(failures)
     best_NC = (-done.probabilities).argsort(axis=1, kind="stable")[:, :top]
@@ -66,14 +76,5 @@ def classify(
     else:
         for name, row, best in zip(done.names, done.probabilities, best_NC, strict=True):
             print("\t".join([name, *(f"{done.classes[c]} {row[c]:.2f}" for c in best)]))
-    if output is not None and done.names:
-        with (
-            atomic_output(output, overwrite=overwrite) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", *done.classes])
-            for name, label, row in zip(done.names, done.labels, done.probabilities, strict=True):
-                writer.writerow([name, label, *(f"{value:.6f}" for value in row)])
     if failures:
         raise typer.Exit(1 if done.names else 2)
