@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,24 @@ def test_channels_are_averaged_before_resampling(tmp_path: Path) -> None:
 def test_float_samples_beyond_full_scale_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "loud.wav"
     soundfile.write(path, np.array([3.5, -7.0, 0.25]), 16_000, subtype="FLOAT")
-    np.testing.assert_array_equal(read(path), np.float32([3.5, -7.0, 0.25]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read(path), np.float32([3.5, -7.0, 0.25]))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integers_that_became_floats_are_warned_of(tmp_path: Path, sign: int) -> None:
+    """`samples.astype("float32")` of 16-bit samples is sound that is 90 dB too loud: kept, but not in silence."""
+    pcm = sign * np.full(300_000, 3_000, np.int16)
+    with pytest.warns(RuntimeWarning, match="an array holds floats far beyond full scale") as caught:
+        assert read((pcm.astype(np.float32), 16_000)).max() == max(pcm)
+    assert len(caught) == 1
+    soundfile.write(tmp_path / "loud.wav", pcm.astype(np.float64), 16_000, subtype="FLOAT")
+    with pytest.warns(RuntimeWarning, match="loud.wav holds floats"):
+        read(tmp_path / "loud.wav")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read((pcm, 16_000))
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 Notable: one path for everything. `read` is the concatenation of the blocks `read_windows` cuts its windows from, so the
 two agree bit for bit, and memory stays bounded however long the file is. Channels are averaged before resampling.
-Samples beyond [-1, 1] in float files are kept.
+Samples beyond [-1, 1] in float files are kept; far beyond it with a warning, for those are mostly integers made
+floats, and the encoder hears them as another sound.
 """
 
 import io
 import os
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +24,11 @@ from uniwhisper.core.errors import AudioError
 from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 AudioSource = str | Path | bytes | tuple[np.ndarray, int]
-"""A path, encoded bytes, or (samples, sample_rate_hz): (S,) or (S, channels) of float, int16, int32 or uint8."""
+"""A path, encoded bytes, or (samples, sample_rate_hz): (S,) or (S, channels) of float (full scale 1.0), int16,
+int32 or uint8."""
+
+# 40 dB above full scale. Takes with overs stay below; 16-bit integers as floats do only where they peak below -50 dB.
+_FAR_BEYOND_FULL_SCALE = 100.0
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,21 @@ def _blocks(source: AudioSource, name: str, sample_rate_hz: int) -> Iterator[np.
 
 
 def _checked_mono(decoded: Decoded, name: str) -> Iterator[np.ndarray]:
-    count = 0
+    count, warned = 0, False
     for block_SC in decoded.blocks:
         finite_SC = np.isfinite(block_SC)
         if not finite_SC.all():
             raise _not_finite(decoded, finite_SC.all(axis=1), count, name)
+        if not warned and len(block_SC) and max(block_SC.max(), -block_SC.min()) > _FAR_BEYOND_FULL_SCALE:
+            warned = True
+            # An array is not numbered, so that the filters of warnings show one of many.
+            which = "an array" if decoded.format.startswith("array") else name
+            warnings.warn(
+                f"{which} holds floats far beyond full scale, which is 1.0: were they integers? "
+                "16-bit ones are divided by 32768",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         count += len(block_SC)
         yield block_SC[:, 0] if block_SC.shape[1] == 1 else block_SC.mean(axis=1, dtype=np.float64).astype(np.float32)
     if decoded.samples is not None and count < decoded.samples:

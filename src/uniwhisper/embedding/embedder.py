@@ -154,7 +154,8 @@ class Embedder:
         """One vector per clip, in the order of `sources`.
 
         Args:
-            sources: paths, bytes of files, or (array, sample_rate_hz) with an array of (S,) or (S, channels).
+            sources: paths, bytes of files, or (array, sample_rate_hz) with an array of (S,) or (S, channels): floats
+                within [-1, 1], or int16, int32, uint8.
             on_error: `raise` stops at the first bad input: what the headers show is raised in the order of the input
                 before anything is computed, damage inside a file when it is met. `skip` leaves bad inputs out of the
                 rows and names them in `failures`.
