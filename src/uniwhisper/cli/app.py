@@ -1,8 +1,8 @@
 """The `uniwhisper` command: finds the verb, and turns errors into messages and exit statuses.
 
-Exit status: 0 all done; 1 some inputs failed; 2 a usage error, or nothing was written (also when the disk is full or
-the system refuses); 70 an error of ours, with its traceback; 75 a device's memory that does not suffice, which may be
-otherwise later; 130 stopped by Ctrl-C.
+Exit status: 0 all done; 1 some inputs failed, or standard output could not be written; 2 a usage error, or nothing was
+written (also when the disk is full or the system refuses); 70 an error of ours, with its traceback; 75 a device's
+memory that does not suffice, which may be otherwise later; 130 stopped by Ctrl-C.
 """
 
 import os
@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated
 
@@ -94,8 +95,9 @@ def uniwhisper(
 ) -> None:
     """One audio encoder for speech, environmental sound and music: embed, train, judge.
 
-    Exit status 0: all done. 1: some inputs failed, the output holds the rest. 2: a usage error, or nothing is written.
-    70: an error in this program, please report it. 75: the device's memory does not suffice. 130: stopped by Ctrl-C.
+    Exit status 0: all done. 1: some inputs failed, the output holds the rest; or standard output could not be
+    written. 2: a usage error, or nothing is written. 70: an error in this program, please report it. 75: the device's
+    memory does not suffice. 130: stopped by Ctrl-C.
     """
 
 
@@ -105,6 +107,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.showwarning = _print_warning
+    _tell_stdout_apart()
     try:
         try:
             app(prog_name="uniwhisper")
@@ -120,6 +123,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
+        _drop_stdout()
+        sys.exit(1)
+    except _StdoutError as error:
+        print(f"error: standard output cannot be written, the files asked for may be there: {error}", file=sys.stderr)
         _drop_stdout()
         sys.exit(1)
     except OSError as error:
@@ -141,6 +148,29 @@ def _is_out_of_memory(error: Exception) -> bool:
     from uniwhisper.model.device_memory import is_out_of_memory
 
     return is_out_of_memory(error)
+
+
+class _StdoutError(OSError):
+    """Standard output refuses what is printed; the output of a verb may be complete."""
+
+
+def _tell_stdout_apart() -> None:
+    """Let errors of standard output be told from those of files, which look the same: no room, no name."""
+    if sys.stdout is None:
+        return
+
+    def told_apart(call: Callable) -> Callable:
+        def called(*arguments: object) -> object:
+            try:
+                return call(*arguments)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise _StdoutError(*error.args) from None
+
+        return called
+
+    sys.stdout.write, sys.stdout.flush = told_apart(sys.stdout.write), told_apart(sys.stdout.flush)
 
 
 def _drop_stdout() -> None:
