@@ -284,6 +284,12 @@ def test_unusable_arrays_and_types(source: object, got: str) -> None:
     assert got in refusal(source).got
 
 
+def test_a_batch_of_arrays_is_told_apart_from_turned_channels() -> None:
+    batch = np.zeros((2, 3, 400), np.float32)
+    assert "samples[0].T" in refusal((batch, 16_000)).fix
+    read((batch[0].T, 16_000))
+
+
 def test_errors_cross_process_boundaries() -> None:
     error = refusal(b"hello")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -94,6 +94,8 @@ def open_array(samples: np.ndarray, sample_rate_hz: int, name: str) -> Decoded:
         raise _bad_array(name, "samples as a numpy array", got, "(numpy.asarray(samples), sample_rate_hz)")
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= _MOST_CHANNELS):
         fix = "(samples.T, sample_rate_hz) if the channels come first"
+        if samples.ndim > 2:
+            fix = "each clip of a batch by itself: (samples[0].T, sample_rate_hz) if the channels come first"
         raise _bad_array(name, "samples of shape (S,) or (S, channels)", f"shape {samples.shape}", fix)
     if samples.dtype not in (np.uint8, np.int16, np.int32, np.float16, np.float32, np.float64):
         fix = "(samples.astype('float32'), sample_rate_hz), scaled to [-1, 1]"

@@ -30,7 +30,8 @@ def input_name(index: int, source: object) -> str:
     elif isinstance(source, tuple):
         got = "a tuple of (" + ", ".join(type(part).__name__ for part in source) + ")"
         if len(source) == 2 and hasattr(source[0], "numpy"):
-            fix = "a tensor as an array, channels last: (samples.T.cpu().numpy(), sample_rate_hz)"
+            turned = "" if getattr(source[0], "ndim", 1) == 1 else ".T"  # of one dimension, `.T` is deprecated
+            fix = f"a tensor as an array, channels last: (samples{turned}.detach().cpu().numpy(), sample_rate_hz)"
     raise AudioError(
         f"input {index} cannot be used as audio",
         expected="a path (str or Path), the bytes of a file, or (array, sample_rate_hz)",
