@@ -228,6 +228,7 @@ class Mean:
         (GOOD, 0, "it can be judged"),
         (GOOD.replace("0.01", "0.02"), 0, "tasks that need frame times would refuse it"),
         (GOOD.replace("0.01", "None"), 0, "it can be judged on clips; it gives no frames"),
+        (GOOD.replace("blocks = ", "assert wave_BS.shape[1] > 400; blocks = "), 0, "`shortest_seconds`"),
         (GOOD.replace("return torch.stack", "return float('nan') * torch.stack"), 1, "REFUSED"),
     ],
 )

@@ -116,13 +116,16 @@ def test_encoders_without_frames_are_compared_and_reported_on_the_tasks_they_hav
         (lambda r: r["seeds"].update(first=1), "different seeds"),
         (lambda r: r["tasks"][0].update(data="0"), "different data"),
         (lambda r: r["tasks"][0]["clips"].update(scored=35), "different numbers of clips"),
+        (lambda r: r.update(poolings=["mean"]), "different poolings"),
     ],
 )
 def test_unlike_results_are_refused(folder, change, message):
     good, other = open_result(folder / "good.json"), open_result(folder / "good.json")
     change(other.result)
-    with pytest.raises(CompareError, match=message):
+    with pytest.raises(CompareError, match=message) as caught:
         compare(good, other)
+    # No option changes what an encoder without frames gives.
+    assert ("--protocol" in caught.value.fix) == ("poolings" not in message)
 
 
 def test_results_that_lost_their_clips_are_refused(folder, tmp_path):

@@ -30,6 +30,7 @@ LONG_SECONDS = 600.0
 # Relative distance between two vectors of one clip: float32 in another order of summation stays far below it, a
 # half-precision encoder just below, an encoder that sees its neighbours' padding far above.
 SAME = 1e-2
+_PAD = "pad short clips with zeros; with `shortest_seconds` in an adapter of frames that is done for it"
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ class _Probe:
         self._one(f"a clip of {seconds:g} s", noise(seconds, 5), "refuse", "cut long audio into windows")
         self.measured["longest_seconds"] = seconds
 
-    def _one(self, name: str, wave_S: np.ndarray, level: Level, fix: str = "pad short clips with zeros") -> None:
+    def _one(self, name: str, wave_S: np.ndarray, level: Level, fix: str = _PAD) -> None:
         vectors_ND, got = self._embed([encoded(wave_S)])
         if vectors_ND is not None:
             finite = bool(np.isfinite(vectors_ND).all())

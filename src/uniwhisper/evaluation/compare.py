@@ -101,7 +101,9 @@ def paired_draws(
     draws: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]] = {}
     poolings = [pooling for pooling in first.result["poolings"] if pooling in second.result["poolings"]]
     if not poolings:
-        raise _unequal("poolings", first, second, first.result["poolings"], second.result["poolings"])
+        # Of no option: `own` is what an encoder without frames gives, the others are made of frames.
+        fix = "`uniwhisper report` shows both in one table; frames of the one that has `own` would make them alike"
+        raise _unequal("poolings", first, second, first.result["poolings"], second.result["poolings"], fix)
     for one, other in zip(first.result["tasks"], second.result["tasks"], strict=True):
         if not (one["scores"] and other["scores"]):
             continue  # of a kind that neither could be scored on: no clip of it is in the files
@@ -186,7 +188,12 @@ def _refuse_unequal(first: Opened, second: Opened) -> None:
             raise _unequal(f"scored clips of {task['name']}", first, second, "its clips", "others")
 
 
-def _unequal(what: str, first: Opened, second: Opened, one: Any, other: Any) -> CompareError:
+_EVALUATE_ALIKE = "evaluate both with the same --suite, --task, --data and --protocol; vectors once computed are kept"
+
+
+def _unequal(
+    what: str, first: Opened, second: Opened, one: Any, other: Any, fix: str = _EVALUATE_ALIKE
+) -> CompareError:
     def short(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False)
         return text if len(text) <= 200 else text[:200] + " …"
@@ -195,5 +202,5 @@ def _unequal(what: str, first: Opened, second: Opened, one: Any, other: Any) -> 
         f"results with different {what} cannot be compared",
         expected=f"{first.name}: {short(one)}",
         got=f"{second.name}: {short(other)}",
-        fix="evaluate both with the same --suite, --task, --data and --protocol; vectors once computed are kept",
+        fix=fix,
     )
