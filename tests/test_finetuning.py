@@ -203,6 +203,17 @@ def test_a_trained_encoder_and_one_no_epoch_of_which_was_better_are_told_apart()
     assert "5 clips" in unchanged({"kept_epoch": 0, "chosen_on": 5})
 
 
+def test_a_csv_beside_other_folders_than_its_paths_name_says_which_file_is_missing(sounds, tiny_model, tmp_path):
+    """Its paths are relative to it, and not to the folder that the command is called in."""
+    paths = sorted(path.relative_to(sounds) for path in sounds.rglob("*.wav"))
+    rows = "".join(f"{path},{path.parts[0]}\n" for path in paths)
+    (tmp_path / "list.csv").write_text("path,label\n" + rows)
+    done = uniwhisper("finetune", tmp_path / "list.csv", "-o", tmp_path / "out", "--model", tiny_model, cwd=sounds)
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    assert f"24 of 24 files cannot be read, such as {tmp_path / paths[0]}: does not exist" in done.stderr
+    assert "relative to the folder of the CSV" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def made(sounds, tiny_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "classifier"

@@ -64,7 +64,7 @@ def finetune(
     labels = np.array([files.labels[row] for row in rows], dtype=object)
     out_N = held_out(files, rows) if rows else np.zeros(0, dtype=bool)
     classes = sorted(set(labels[~out_N]))
-    _check(files, classes, out_N)
+    _check(files, classes, out_N, failures)
     classes_N = np.array([classes.index(label) if label in classes else -1 for label in labels], dtype=np.int64)
 
     head, strength = fit_head(table.vectors[~out_N], classes_N[~out_N], classes=len(classes), seed=seed)
@@ -102,12 +102,19 @@ def _again(embedder: Embedder, files: LabelledFiles, rows: list[int], progress: 
     return embedder.embed([files.paths[row] for row in rows], progress=progress)
 
 
-def _check(files: LabelledFiles, classes: list[str], out_N: np.ndarray) -> None:
+def _check(files: LabelledFiles, classes: list[str], out_N: np.ndarray, failures: list[Failure]) -> None:
     lost = sorted(set(files.classes) - set(classes))
     if lost or len(classes) < 2 or not out_N.any():
+        got = f"none to train on for {', '.join(lost[:5])}" if lost else f"{int(out_N.sum())} to judge on"
+        fix = "add recordings, or leave these classes out"
+        if failures:  # mostly all of them: a list whose paths are relative to another folder
+            first = failures[0]
+            got += f"; {len(failures):,} of {len(files.paths):,} files cannot be read, "
+            got += f"such as {first.name}: {first.reason}"
+            fix = f"mend these files or their paths, which are relative to the folder of the CSV; or {fix}"
         raise ManifestError(
             "too few files can be read",
             expected="of two or more classes a file to train on each, and one to judge on",
-            got=f"none to train on for {', '.join(lost[:5])}" if lost else f"{int(out_N.sum())} to judge on",
-            fix="add recordings, or leave these classes out",
+            got=got,
+            fix=fix,
         )
