@@ -45,7 +45,7 @@ def run_errands(
     """Run every errand, at most `at_once` at a time; each adds to `NAME.log` in `logs`.
 
     When one fails the others go on, but for those that wait for it. One that ends with `DEVICE_FULL` is begun again as
-    soon as a place is free, unless its own was the only one of its device. However this ends, no process is left.
+    soon as a place is free, unless it had its device for itself. However this ends, no process is left.
 
     Args:
         devices: values for `CUDA_VISIBLE_DEVICES`, dealt out evenly; none: the processes see what we see.
@@ -64,6 +64,7 @@ def run_errands(
     failed: list[str] = []
     places = dict.fromkeys(range(at_once))
     running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
+    alone: set[str] = set()  # begun as the only one of its device
     try:
         while True:
             ready += order.get_ready()
@@ -72,6 +73,8 @@ def run_errands(
                 name = ready.pop(0)
                 process = _begun(by_name[name], logs, devices[slot % len(devices)] if devices else None)
                 running[slot] = (name, process)
+                if not _another(places, slot, len(devices) or 1):
+                    alone.add(name)
                 _hold_to(process, slot, at_once)
                 say(f"{name}: begun")
             if not running:
@@ -80,8 +83,9 @@ def run_errands(
             ended = {slot: one for slot, one in running.items() if one[1].poll() is not None}
             for slot, (name, process) in ended.items():
                 del running[slot]
-                if process.returncode == DEVICE_FULL and _another(places, slot, len(devices) or 1):
-                    del places[slot]
+                if process.returncode == DEVICE_FULL and name not in alone:
+                    if _another(places, slot, len(devices) or 1):  # else all of them have just found it full
+                        del places[slot]
                     ready.append(name)
                     say(f"{name}: its device is full; again later, {len(places)} at a time from now on")
                 elif process.returncode:
