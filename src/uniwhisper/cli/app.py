@@ -17,9 +17,6 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-DEVICE_FULL = 75
-"""Exit status, "try again later" by the custom of Unix."""
-
 # Verb: where its function (one verb) or its Typer app (a group of verbs) lives. Imported when asked for.
 VERBS = {
     "embed": "uniwhisper.cli.embed:embed",
@@ -103,7 +100,7 @@ def uniwhisper(
 
 def main() -> None:
     """Run the command line and exit."""
-    from uniwhisper.core.errors import DeviceMemoryError, UserError
+    from uniwhisper.core.errors import DEVICE_FULL, DeviceMemoryError, UserError
 
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.showwarning = _print_warning

@@ -54,8 +54,12 @@ class OutputError(UserError):
     """An output cannot be written, or would overwrite something."""
 
 
+DEVICE_FULL = 75
+"""Exit status of the command line after a `DeviceMemoryError`: "try again later" by the custom of Unix."""
+
+
 class DeviceMemoryError(UserError):
-    """The memory of a device does not suffice; it may once other programs are gone. The command line exits with 75."""
+    """The memory of a device does not suffice; it may once other programs are gone."""
 
 
 class MissingExtraError(UserError):

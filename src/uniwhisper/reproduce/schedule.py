@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from uniwhisper.core.errors import OutputError
+from uniwhisper.core.errors import DEVICE_FULL, OutputError
 
-DEVICE_FULL = 75
-"""Status of a `uniwhisper` process whose device's memory does not suffice."""
 LOOK_SECONDS = 0.2
 END_SECONDS = 30.0
 """Given to a process to end by itself before it is killed."""
