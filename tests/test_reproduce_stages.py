@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixtures)
-from uniwhisper.core.errors import OutputError, RecipeError
+from uniwhisper.core.errors import DeviceMemoryError, OutputError, RecipeError
 from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.encoders import open_encoder
 from uniwhisper.evaluation.runner import evaluate
@@ -148,6 +149,21 @@ def test_the_gate_stops_the_chain_unless_told_otherwise(data, lm, tmp_path):  # 
     assert json.loads((tmp_path / "out" / "gate.json").read_text())["went_on"]
     assert not any("gate: U-seed0: training" in line for line in said), "its runs were there"
     assert any("NOT passed; the chain went on" in line for line in said)
+
+
+def test_a_row_that_finds_its_device_full_is_told_what_a_chain_can_do(data, lm, tmp_path, monkeypatch):  # noqa: F811
+    from uniwhisper.training import loop
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    chain = gated(data, lm, tmp_path / "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_step", full)
+        with pytest.raises(DeviceMemoryError, match="S-seed0: this training does not fit") as caught:
+            chain.run(["S"], [0], lambda _: None)
+    assert "fewer --at-once" in caught.value.fix and "--set" not in caught.value.fix
+    assert [one.steps for one in chain.run(["S"], [0], lambda _: None)]
 
 
 def test_a_row_of_one_size_is_never_taken_for_anothers(data, lm, tmp_path, monkeypatch):  # noqa: F811

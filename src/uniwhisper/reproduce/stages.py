@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uniwhisper.core.errors import DeviceMemoryError
 from uniwhisper.core.provenance import git_commit
 from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.check import checked
@@ -40,16 +41,22 @@ def train_row(
         return facts
     say(f"{job.folder_name}: training {recipe.steps:,} steps")
     run = state.folder / "run"
-    model = train(
-        recipe,
-        chain.manifest,
-        run,
-        resume=(run / "run.json").is_file(),
-        device=chain.device,
-        cache=chain.cache,
-        console=chain.console,
-        learner=chain.learners.of(ROWS[job.row]),
-    )
+    try:
+        model = train(
+            recipe,
+            chain.manifest,
+            run,
+            resume=(run / "run.json").is_file(),
+            device=chain.device,
+            cache=chain.cache,
+            console=chain.console,
+            learner=chain.learners.of(ROWS[job.row]),
+        )
+    except DeviceMemoryError as error:  # what a run of its own is told is no option of a chain
+        fix = "free the device of other programs, or fewer --at-once, and type the same again: it goes on"
+        raise DeviceMemoryError(
+            f"{job.folder_name}: {error.problem}", expected=error.expected, got=error.got, fix=fix
+        ) from error
     facts |= _heard(run, recipe.steps) | {"model": model.relative_to(chain.output).as_posix()}
     files = [path for folder in (model, run / "models") for path in folder.rglob("*") if path.is_file()]
     state.finish("trained", facts, sorted(files))
