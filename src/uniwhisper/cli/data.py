@@ -54,6 +54,13 @@ def prepare(
         list[str] | None,
         typer.Option("--split", help="Split to take; may be repeated. [default: those named train…, else all]"),
     ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=PATTERN",
+            help="Go without clips with such a field, e.g. 'license=*NC*'; may be repeated. [default: none]",
+        ),
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad clips out and say which, instead of stopping at the first.")
     ] = False,
@@ -80,8 +87,8 @@ def prepare(
         output = Path("prepared") / source
     with clip_progress("checking clips") as progress:
         written, notes = (prepare_folder if root is None else partial(prepare_named, source))(
-            source if root is None else root, output, splits=splits, skip_bad=skip_bad, overwrite=overwrite,
-            progress=progress,
+            source if root is None else root, output, splits=splits, leave_out=leave_out or (), skip_bad=skip_bad,
+            overwrite=overwrite, progress=progress,
         )  # fmt: skip
     summary = _summary(written.counts, Manifest.read_corpora(written.path))
     if as_json:

@@ -35,6 +35,7 @@ def prepare_named(
     splits: Sequence[str] | None = None,
     skip_bad: bool = False,
     overwrite: bool = False,
+    leave_out: Sequence[str] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Written, list[str]]:
@@ -42,7 +43,7 @@ def prepare_named(
 
     Args:
         splits: of Lhotse's recipes; None: those named train…, or all if there are none.
-        skip_bad, overwrite, workers, progress: as in `prepare`.
+        skip_bad, overwrite, leave_out, workers, progress: as in `prepare`.
 
     Returns:
         What was written, and the notes of its corpus.
@@ -60,8 +61,8 @@ def prepare_named(
     on_problem = problems.append if skip_bad else raise_problem
     with _open(name, root, splits, on_problem) as corpus:
         written = write_corpora(
-            root, [corpus], output, problems=problems, on_problem=on_problem, overwrite=overwrite, workers=workers,
-            progress=progress,
+            root, [corpus], output, problems=problems, on_problem=on_problem, overwrite=overwrite, leave_out=leave_out,
+            workers=workers, progress=progress,
         )  # fmt: skip
     return written, corpus.notes
 

@@ -18,6 +18,7 @@ from uniwhisper.core.files import check_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.archive import raise_problem
 from uniwhisper.data.corpora import CorpusDescription, parse_description, shipped_corpora
+from uniwhisper.data.left_out import LeftOut
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record
 from uniwhisper.data.manifest_writer import ManifestWriter, Written
 from uniwhisper.data.parallel import Progress, in_threads
@@ -53,6 +54,7 @@ def prepare(
     skip_bad: bool = False,
     overwrite: bool = False,
     splits: Sequence[str] | None = None,
+    leave_out: Sequence[str] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -62,16 +64,20 @@ def prepare(
         folder: a folder, or a URL that fsspec opens.
         skip_bad: leave bad clips out and name them in `Manifest.skipped`, instead of stopping at the first.
         splits: of corpora that come in several; None: those named train…, or all if there are none.
+        leave_out: rules `FIELD=PATTERN`: clips with such a field are not decoded and not in the manifest, their number
+            is in the corpus's notes.
         workers: threads that decode (decoding releases Python's lock); None: one for each usable core.
         progress: told now and then how many clips are done; how many there are is not known before the end.
 
     Raises:
-        ManifestError: no corpus, an undescribed corpus, or (without `skip_bad`) the first bad clip.
+        ManifestError: no corpus, an undescribed corpus, a rule about a field that no clip has, or (without `skip_bad`)
+            the first bad clip.
         OutputError: the manifest exists and `overwrite` is False, or it cannot be written.
     """
     written, _ = prepare_folder(
-        folder, output, skip_bad=skip_bad, overwrite=overwrite, splits=splits, workers=workers, progress=progress
-    )
+        folder, output, skip_bad=skip_bad, overwrite=overwrite, splits=splits, leave_out=leave_out, workers=workers,
+        progress=progress,
+    )  # fmt: skip
     return Manifest.read(written.path)
 
 
@@ -82,6 +88,7 @@ def prepare_folder(
     skip_bad: bool = False,
     overwrite: bool = False,
     splits: Sequence[str] | None = None,
+    leave_out: Sequence[str] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Written, list[str]]:
@@ -91,8 +98,8 @@ def prepare_folder(
     on_problem = problems.append if skip_bad else raise_problem
     corpora = find_corpora(folder, splits=splits, on_problem=on_problem)
     written = write_corpora(
-        folder, corpora, output, problems=problems, on_problem=on_problem, overwrite=overwrite, workers=workers,
-        progress=progress,
+        folder, corpora, output, problems=problems, on_problem=on_problem, overwrite=overwrite, leave_out=leave_out,
+        workers=workers, progress=progress,
     )  # fmt: skip
     notes = [f"{corpus.name}: {line}" for corpus in corpora for line in corpus.notes]
     others = sorted(set(Store(folder).folders()) - {corpus.name for corpus in corpora})
@@ -107,6 +114,7 @@ def write_corpora(
     problems: Sequence[ManifestError],
     on_problem: OnProblem,
     overwrite: bool = False,
+    leave_out: Sequence[str] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Written:
@@ -114,7 +122,7 @@ def write_corpora(
 
     Args:
         problems: what `on_problem` was told so far, by whoever lists the clips too; it may grow meanwhile.
-        on_problem, workers, progress, overwrite: as in `prepare`.
+        on_problem, leave_out, workers, progress, overwrite: as in `prepare`.
 
     Raises:
         ManifestError, OutputError: as `prepare`.
@@ -123,10 +131,11 @@ def write_corpora(
     # A file may have been replaced since this process looked at it last.
     parquet_cells.forget()
     _recording.cache_clear()
+    left_out = LeftOut(leave_out)
 
     def clips() -> Iterator[tuple[Corpus, SourceClip]]:
         for corpus in corpora:
-            for clip in corpus.clips:
+            for clip in left_out.remaining(corpus.name, corpus.clips):
                 yield corpus, clip
 
     def check(item: tuple[Corpus, SourceClip]) -> Record | ManifestError:
@@ -147,15 +156,17 @@ def write_corpora(
                 on_problem(result)
             if progress is not None:
                 progress(done, None)
+        left_out.require_used()
         if not writer.count:
             raise ManifestError(
                 f"{root} holds no usable clip",
                 expected="at least one clip that can be decoded",
                 got=f"{len(problems)} bad clips" + (f", the first: {problems[0].one_line}" if problems else ""),
-                fix="mend the corpora",
+                fix="mend the corpora" + ", or leave out less" * bool(leave_out),
             )
         written = writer.finish([problem.one_line for problem in problems], on_problem=on_problem)
     for corpus in corpora:
+        corpus.notes.extend(left_out.lines(corpus.name))
         corpus.notes.extend(placeholders[corpus.name].lines())
     return replace(written, problems=tuple(problems))
 

@@ -1,0 +1,83 @@
+"""Clips that a training set is to go without, by what their fields say: a licence, a speaker, a kind of label."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from uniwhisper.core.errors import ManifestError
+from uniwhisper.data.sources.clip import SourceClip
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Leaves out a clip one of whose values in `field` is like `pattern`, whatever the case of letters."""
+
+    field: str
+    pattern: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """Of `FIELD=PATTERN`, as it is typed.
+
+        Raises:
+            ManifestError: another form.
+        """
+        field, equals, pattern = text.partition("=")
+        if not (field and equals and pattern):
+            fix = "for example --leave-out 'license=*NC*' --leave-out clear_terms=false"
+            raise ManifestError(f"--leave-out {text}", expected="FIELD=PATTERN", got=text, fix=fix)
+        return cls(field, pattern)
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.pattern}"
+
+    def matches(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the clip is left out. A list holds several values; a field that is not there has none."""
+        value = fields.get(self.field)
+        values = value if isinstance(value, list | tuple) else [value]
+        return any(fnmatchcase(str(one).casefold(), self.pattern.casefold()) for one in values if one is not None)
+
+
+class LeftOut:
+    """What several rules leave out, counted while clips pass."""
+
+    def __init__(self, rules: Sequence[str]) -> None:
+        """
+        Raises:
+            ManifestError: a rule that is no `FIELD=PATTERN`.
+        """
+        self._rules = [Rule.parse(text) for text in rules]
+        self._counts: Counter[tuple[str, Rule]] = Counter()
+        self._fields: set[str] = set()
+
+    def remaining(self, corpus: str, clips: Iterable[SourceClip]) -> Iterator[SourceClip]:
+        """The clips of a corpus that no rule is about."""
+        for clip in clips:
+            self._fields.update(rule.field for rule in self._rules if rule.field in clip.fields)
+            matched = next((rule for rule in self._rules if rule.matches(clip.fields)), None)
+            if matched is None:
+                yield clip
+            else:
+                self._counts[corpus, matched] += 1
+
+    def require_used(self) -> None:
+        """Refuse a rule about a field that no clip has: it would leave out nothing, in silence.
+
+        Raises:
+            ManifestError: there is one.
+        """
+        unknown = [rule for rule in self._rules if rule.field not in self._fields]
+        if unknown:
+            raise ManifestError(
+                f"--leave-out {unknown[0]} is about nothing",
+                expected="a field that some clip has",
+                got=f"no clip with the field {unknown[0].field!r}",
+                fix="name a field as the corpora write it, or leave out that option",
+            )
+
+    def lines(self, corpus: str) -> list[str]:
+        """What was left out of a corpus, for its notes."""
+        counts = {rule: count for (name, rule), count in self._counts.items() if name == corpus}
+        return [f"{count:,} clip{'s' * (count != 1)} left out by {rule}" for rule, count in counts.items()]

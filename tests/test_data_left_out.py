@@ -1,0 +1,102 @@
+"""Clips that `data prepare --leave-out` goes without, on real WAV files beside a table."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from uniwhisper.cli.data import app
+from uniwhisper.core.errors import ManifestError
+from uniwhisper.data.left_out import Rule
+from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.prepare import prepare, prepare_folder
+
+CLIPS = (
+    {"id": "a", "label": "rain", "license": "CC BY 4.0", "clear_terms": True},
+    {"id": "b", "label": "rain", "license": "CC BY-NC 4.0", "clear_terms": True},
+    {"id": "c", "label": "wind", "license": "MIT", "clear_terms": False},
+    {"id": "d", "label": "wind", "tags": ["wind", "night"]},
+)
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpora" / "weather"
+    folder.mkdir(parents=True)
+    description = {"domain": "sound", "licence": "mixed", "tasks": {"sound_tag": {"field": "label", "clean": "words"}}}
+    (folder / "corpus.json").write_text(json.dumps(description))
+    generator = np.random.default_rng(0)
+    lines = []
+    for clip in CLIPS:
+        name = f"{clip['id']}.wav"
+        soundfile.write(folder / name, 0.1 * generator.standard_normal(8000), 16_000)
+        lines.append(json.dumps({"file_name": name, **{key: value for key, value in clip.items() if key != "id"}}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    return folder.parent
+
+
+def kept(manifest: Manifest) -> set[str]:
+    return {record.id.rpartition("/")[2].removesuffix(".wav") for record in manifest.records}
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        ([], "abcd"),
+        (["license=*nc*"], "acd"),  # whatever the case
+        (["clear_terms=false"], "abd"),
+        (["clear_terms=false", "license=*-NC *"], "ad"),
+        (["label=wind"], "ab"),
+        (["tags=night"], "abc"),  # one of several values
+        (["label=win"], "abcd"),  # the whole value, not a part
+    ],
+)
+def test_clips_of_such_fields_are_not_in_the_manifest(corpora, tmp_path, rules, left):
+    assert kept(prepare(corpora, tmp_path / "prepared", leave_out=rules)) == set(left)
+
+
+def test_what_is_left_out_is_counted_and_never_decoded(corpora, tmp_path):
+    (corpora / "weather" / "c.wav").write_bytes(b"no sound at all")
+    _, notes = prepare_folder(corpora, tmp_path / "prepared", leave_out=["clear_terms=false"])
+    assert notes == ["weather: 1 clip left out by clear_terms=false"]
+    with pytest.raises(ManifestError):
+        prepare_folder(corpora, tmp_path / "again")
+
+
+def test_a_rule_about_a_field_that_no_clip_has_is_refused_and_nothing_is_written(corpora, tmp_path):
+    with pytest.raises(ManifestError, match=r"licence=.* is about nothing"):
+        prepare(corpora, tmp_path / "prepared", leave_out=["licence=*NC*"])
+    assert not list((tmp_path / "prepared").glob("*"))
+    with pytest.raises(ManifestError, match="or leave out less"):
+        prepare(corpora, tmp_path / "prepared", leave_out=["label=*"])
+
+
+def test_the_command_takes_several_rules_and_says_what_they_did(corpora, tmp_path):
+    arguments = ["prepare", str(corpora), "-o", str(tmp_path / "prepared"), "--json"]
+    done = CliRunner().invoke(app, [*arguments, "--leave-out", "license=*NC*", "--leave-out", "clear_terms=false"])
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert [row["clips"] for row in summary["corpora"]] == [2]
+    assert sorted(summary["notes"]) == [
+        "weather: 1 clip left out by clear_terms=false",
+        "weather: 1 clip left out by license=*NC*",
+    ]
+
+
+@given(st.text(min_size=1).filter(lambda text: not set(text) & set("*?[")))
+def test_a_value_without_wildcards_is_like_itself_in_any_case_and_like_nothing_longer(value):
+    rule = Rule("field", value)
+    assert rule.matches({"field": value}) and rule.matches({"field": [None, value]})
+    assert not rule.matches({"field": value + "x"}) and not rule.matches({"other": value})
+    assert rule.matches({"field": value.casefold()})
+
+
+@pytest.mark.parametrize("text", ["license", "=NC", "license="])
+def test_a_rule_of_another_form_is_refused(text):
+    with pytest.raises(ManifestError, match="FIELD=PATTERN"):
+        Rule.parse(text)
