@@ -78,13 +78,13 @@ def test_a_rule_about_a_field_that_no_clip_has_is_refused_and_nothing_is_written
 
 def test_the_command_takes_several_rules_and_says_what_they_did(corpora, tmp_path):
     arguments = ["prepare", str(corpora), "-o", str(tmp_path / "prepared"), "--json"]
-    done = CliRunner().invoke(app, [*arguments, "--leave-out", "license=*NC*", "--leave-out", "clear_terms=false"])
+    done = CliRunner().invoke(app, [*arguments, "--leave-out", "license=*-NC*", "--leave-out", "clear_terms=false"])
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
     assert [row["clips"] for row in summary["corpora"]] == [2]
     assert sorted(summary["notes"]) == [
         "weather: 1 clip left out by clear_terms=false",
-        "weather: 1 clip left out by license=*NC*",
+        "weather: 1 clip left out by license=*-NC*",
     ]
 
 

@@ -58,7 +58,7 @@ def prepare(
         list[str] | None,
         typer.Option(
             metavar="FIELD=PATTERN",
-            help="Go without clips with such a field, e.g. 'license=*NC*'; may be repeated. [default: none]",
+            help="Go without clips with such a field, e.g. 'license=*-NC*'; may be repeated. [default: none]",
         ),
     ] = None,
     skip_bad: Annotated[

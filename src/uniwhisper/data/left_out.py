@@ -26,7 +26,7 @@ class Rule:
         """
         field, equals, pattern = text.partition("=")
         if not (field and equals and pattern):
-            fix = "for example --leave-out 'license=*NC*' --leave-out clear_terms=false"
+            fix = "for example --leave-out 'license=*-NC*' --leave-out clear_terms=false"
             raise ManifestError(f"--leave-out {text}", expected="FIELD=PATTERN", got=text, fix=fix)
         return cls(field, pattern)
 

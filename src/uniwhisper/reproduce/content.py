@@ -7,6 +7,7 @@ from uniwhisper.evaluation.compare import Opened
 from uniwhisper.evaluation.words import MEASURE_NAMES
 from uniwhisper.reproduce.differences import MEASURES, of_tasks
 from uniwhisper.reproduce.job import Job
+from uniwhisper.reproduce.paired import paired
 
 PAIRS = (("log-mel", "S"), ("S", "U"))
 """(First, second): second minus first; the first pair is the check."""
@@ -20,13 +21,12 @@ def content(results: Mapping[Job, Opened], names: Sequence[str]) -> list[dict[st
     """
     found = []
     for first, second in PAIRS:
-        seeds = sorted({job.seed for job in results if {Job(first, job.seed), Job(second, job.seed)} <= results.keys()})
-        if not seeds:
+        pairs = paired(results, first, second)
+        if not pairs:
             continue
-        pairs = [(results[Job(first, seed)], results[Job(second, seed)]) for seed in seeds]
-        for (task, measure), one in of_tasks(pairs, names).items():
+        for (task, measure), one in of_tasks([*pairs.values()], names).items():
             found.append(
-                {"first": first, "second": second, "task": task, "measure": measure, "seeds": seeds}
+                {"first": first, "second": second, "task": task, "measure": measure, "seeds": [*pairs]}
                 | {"difference": one.difference, "low": one.low, "high": one.high}
             )
     return found

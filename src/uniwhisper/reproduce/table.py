@@ -18,6 +18,7 @@ from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.differences import MEASURES, differences, level
 from uniwhisper.reproduce.equal import equalities
 from uniwhisper.reproduce.job import Done, Job
+from uniwhisper.reproduce.paired import paired
 from uniwhisper.reproduce.rows import COMPARED, ROWS
 from uniwhisper.training.checkpoint import write_json
 
@@ -46,12 +47,12 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
         )
     found = []
     for first, second in COMPARED:
-        seeds = sorted({one.job.seed for one in done if Job(first, one.job.seed) in results}
-                       & {one.job.seed for one in done if Job(second, one.job.seed) in results})  # fmt: skip
-        if seeds:
-            pairs = [(results[Job(first, seed)], results[Job(second, seed)]) for seed in seeds]
-            compared = [{"of": of, "measure": m} | asdict(one) for (of, m), one in differences(pairs).items()]
-            found.append({"first": first, "second": second, "seeds": seeds, "differences": compared})
+        pairs = paired(results, first, second)
+        if pairs:
+            compared = [
+                {"of": of, "measure": m} | asdict(one) for (of, m), one in differences([*pairs.values()]).items()
+            ]
+            found.append({"first": first, "second": second, "seeds": [*pairs], "differences": compared})
     protocol = results[done[0].job].result["protocol"]
     suite = load_suite(chain.scale.suite)
     return {
@@ -115,7 +116,8 @@ def markdown(summary: dict[str, Any], pictures: Collection[str] = ()) -> str:
         f"# {summary['scale']}",
         "",
         f"Suite `{summary['suite']}`, protocol {protocol['name']} {protocol['version']}, "
-        f"training manifest `{summary['manifest'][:16]}`. Means over seeds; audio and time per seed.{size}",
+        f"training manifest `{summary['manifest'][:16]}`. Means over seeds, of the domains' means; in brackets "
+        f"weighted by test clips. Audio and time per seed.{size}",
         "",
         "| row | MLP | kNN | steps | audio, h | training, min | seeds | results |",
         "|---|---:|---:|---:|---:|---:|---|---|",
@@ -131,12 +133,13 @@ def markdown(summary: dict[str, Any], pictures: Collection[str] = ()) -> str:
     if summary["sizes_page"] is not None:
         lines += ["", f"Beside encoders of other sizes: [score against size]({summary['sizes_page']})."]
     lines += ["", "## Differences", "", "95 % intervals over training seeds, speakers or source groups, clips.", ""]
-    lines += ["| difference | of | MLP | kNN |", "|---|---|---:|---:|"]
+    lines += ["| difference | of | MLP | kNN | seeds |", "|---|---|---:|---:|---:|"]
     for compared in summary["compared"]:
         cells = {(one["of"], one["measure"]): _interval(one) for one in compared["differences"]}
         for of in dict.fromkeys(of for of, _ in cells):
             values = [cells.get((of, measure), "–") for measure in MEASURES]
-            lines.append(f"| {compared['second']} − {compared['first']} | {of} | {' | '.join(values)} |")
+            pair = f"{compared['second']} − {compared['first']}"
+            lines.append(f"| {pair} | {of} | {' | '.join(values)} | {len(compared['seeds'])} |")
     if summary["equal"]:
         lines += [
             "",
