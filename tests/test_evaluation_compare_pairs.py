@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +19,10 @@ from uniwhisper.evaluation.suites import part_hash
 
 ACCURACIES = {"S": (0.55, 0.35, 0.45), "U": (0.55, 0.65, 0.95)}
 """Of the seeds, so that pairs differ by about 0, .3 and .5: most of what is uncertain is the seed of training."""
-THREE = (*TASKS, toy_task("three", "speech", 5, 80))
+ALL = (*TASKS, toy_task("three", "speech", 5, 80), toy_task("known", "music", in_domain=True))
 
 
-def write_seed(folder, row, seed, tasks=THREE, **changes):
+def write_seed(folder, row, seed, tasks=ALL, **changes):
     content, arrays = toy_result(f"{row}{seed}", ACCURACIES[row][seed], tasks, **changes)
     return write_result(folder / f"{row}{seed}", "toy", content, arrays)
 
@@ -46,7 +48,8 @@ def test_one_pair_is_what_it_is_alone(folder):
     (pair,) = pairs_of(folder, [1])
     alone, found = compare(*pair), compare_pairs([pair])
     domains = {f"headline/{domain}" for domain in ("music", "speech")}
-    assert {of for of, _, _ in found.averages} - {of for of, _, _ in alone.averages} == domains
+    assert {of for of, _, _ in alone.averages} == {"headline", "in_domain"}
+    assert {of for of, _, _ in found.averages} == {"headline", "in_domain"} | domains
     assert found.tasks.keys() == alone.tasks.keys() and alone.averages.keys() < found.averages.keys()
     for part, before in ((found.tasks, alone.tasks), (found.averages, alone.averages)):
         for key, one in before.items():
@@ -126,24 +129,27 @@ def test_pairs_that_are_alike_in_what_they_answer_have_the_interval_of_one(folde
     assert (found.mean.low, found.mean.high) == pytest.approx((alone.low, alone.high), abs=1e-12)
 
 
-def test_the_mean_of_five_seeds_is_that_of_the_published_table():
-    """Every figure of the page's table; p may differ by a draw that is 0 but for rounding."""
-    folder = REPOSITORY / "docs" / "measured" / "miniature" / "tiny"
-    table = json.loads((folder / "table.json").read_text())
+def test_the_command_of_the_results_page_gives_the_published_table():
+    """Every figure of it; p may differ by a draw that is 0 but for rounding."""
+    page = (REPOSITORY / "docs" / "results.md").read_text()
+    (script,) = re.findall(r"```bash\n(cd [^`]*uniwhisper compare [^`]*)```", page)
+    into, folder, command, *words = shlex.split(script.replace("\\\n", ""))
+    assert (into, command) == ("cd", "uniwhisper")
+    done = uniwhisper(*words, "--json", cwd=REPOSITORY / folder)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    table = json.loads((REPOSITORY / folder / "table.json").read_text())
     (published,) = (one for one in table["compared"] if (one["first"], one["second"]) == ("S", "U"))
-    assert published["seeds"] == [0, 1, 2, 3, 4]
-    pairs = [
-        tuple(open_result(folder / f"{row}-seed{seed}" / "mini.json") for row in "SU") for seed in published["seeds"]
-    ]
-    found = compare_pairs(pairs)
-    domains = {of.partition("/")[2] for of, _, _ in found.averages} - {""}
+    seeds = [(f"S-seed{seed}", f"U-seed{seed}") for seed in published["seeds"]]
+    assert [(pair["first"], pair["second"]) for pair in printed["pairs"]] == seeds and len(seeds) == 5
+    found = {(row["of"], row["pooling"], row["measure"]): row for row in printed["differences"]}
+    domains = {of.partition("/")[2] for of, _, _ in found} - {""}
     assert domains == {"environment", "music", "speech"} and len(published["differences"]) == 24
     for one in published["differences"]:
-        of = f"headline/{one['of']}" if one["of"] in domains else one["of"]
-        mean = (found.averages | found.tasks)[of, "mean", one["measure"]].mean
-        expected = (one["difference"], one["low"], one["high"])
-        assert (mean.difference, mean.low, mean.high) == pytest.approx(expected, abs=1e-9)
-        assert mean.p == pytest.approx(one["p"], abs=0.0021)
+        row = found[f"headline/{one['of']}" if one["of"] in domains else one["of"], "mean", one["measure"]]
+        for name in ("difference", "low", "high"):
+            assert row[name] == pytest.approx(one[name], abs=1e-9)
+        assert row["p"] == pytest.approx(one["p"], abs=0.0021)
 
 
 @pytest.mark.parametrize(
@@ -199,15 +205,15 @@ def test_a_model_that_has_no_seeds_may_be_in_every_pair(folder):
 def test_only_what_all_pairs_have_is_shown(folder):
     pairs = pairs_of(folder)
     pairs[1][1].result["poolings"] = ["mean_deviation"]
-    for task in pairs[2][0].result["tasks"][:1]:
-        del task["scores"]["mean_deviation"]["linear"]
+    # One that could not be scored on a task by a measure has an average over the others.
+    lacking = pairs[0][0].result
+    del lacking["tasks"][0]["scores"]["mean_deviation"]["linear"]
+    lacking["averages"]["headline"]["mean_deviation"]["linear"]["tasks"] = ["two", "three"]
     found = compare_pairs(pairs)
     assert {pooling for _, pooling, _ in found.averages | found.tasks} == {"mean_deviation"}
     assert ("one", "mean_deviation", "linear") not in found.tasks
     assert ("two", "mean_deviation", "linear") in found.tasks
-    # An average over other tasks than another's is none of both.
-    for side in ("headline", "in_domain"):
-        assert (side, "mean_deviation", "linear") not in found.averages
+    assert not any(of.startswith("headline") and measure == "linear" for of, _, measure in found.averages)
     assert ("headline/music", "mean_deviation", "mlp") in found.averages
     pairs[2][1].result["poolings"] = ["own"]
     with pytest.raises(CompareError, match="different poolings"):
@@ -217,12 +223,12 @@ def test_only_what_all_pairs_have_is_shown(folder):
 def test_parts_of_a_suite_are_compared_on_what_all_have(folder, tmp_path):
     whole = pairs_of(folder, [0, 1])
     names = ["one", "three"]
-    tasks = tuple(task for task in THREE if task["name"] in names)
+    tasks = tuple(task for task in ALL if task["name"] in names)
     suite = {"name": "toy-part", "hash": part_hash("5" * 64, names), "description": ""}
     write_seed(tmp_path, "U", 2, tasks, suite=suite)
     third = (opened(folder, "S2"), opened(tmp_path, "U2"))
     cut, shared = common_part([side for pair in [*whole, third] for side in pair])
-    assert shared.tasks == ("one", "three") and shared.left_out == (("two",),) * 5 + ((),)
+    assert shared.tasks == ("one", "three") and shared.left_out == (("two", "known"),) * 5 + ((),)
     found = compare_pairs(list(zip(cut[::2], cut[1::2], strict=True)))
     assert {task for task, _, _ in found.tasks} == {"one", "three"}
     one, three = (found.tasks[name, "mean", "knn"].of_pairs for name in names)
@@ -230,10 +236,10 @@ def test_parts_of_a_suite_are_compared_on_what_all_have(folder, tmp_path):
     words = ["compare", "S0/toy.json", "U0/toy.json", "--pair", "S2/toy.json", tmp_path / "U2" / "toy.json"]
     done = uniwhisper(*words, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "on the 2 tasks that all results have" in done.stderr and "1 of S0/toy.json: two" in done.stderr
+    assert "on the 2 tasks that all results have" in done.stderr and "2 of S0/toy.json: two, known" in done.stderr
     assert "averages are over tasks that all results have (2)" in done.stdout
     printed = json.loads(uniwhisper(*words, "--json", cwd=folder).stdout)
-    assert (printed["tasks_of_all"], printed["left_out"]) == (["one", "three"], ["two"])
+    assert (printed["tasks_of_all"], printed["left_out"]) == (["one", "three"], ["two", "known"])
 
 
 FILES = [f"{row}{seed}/toy.json" for seed in range(3) for row in "SU"]

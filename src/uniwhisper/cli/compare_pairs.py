@@ -96,12 +96,14 @@ def _print_table(pairs: "Pairs", shared: "Shared", found: "ComparedPairs") -> No
     for first, second in _named(pairs):
         print(f"  {second} minus {first}")
     protocol = pairs[0][0].result["protocol"]
-    print(
+    said = (
         f"protocol {protocol['name']} {protocol['version']}; {LEVEL:.0%} intervals of {RESAMPLES:,} draws of pairs "
-        "(as of training seeds), then of a probe's seeds, groups and clips, paired; * the interval leaves out 0"
+        "(training seeds), then seeds of probes, groups and clips, paired; * the interval leaves out 0"
     )
+    console.print(Text(said))
     if not shared.complete:
-        print(f"averages are over tasks that all results have ({len(shared.tasks)}) and are no whole suite's")
+        whole = f"averages are over tasks that all results have ({len(shared.tasks)}) and are no whole suite's"
+        console.print(Text(whole))
 
 
 def _lines(start: str, one: "OverPairs", width: int) -> list[str]:

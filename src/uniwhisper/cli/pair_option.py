@@ -23,10 +23,7 @@ class CommandWithPairs(TyperCommand):
 def _split(args: Sequence[str]) -> Iterator[str]:
     waiting = iter(args)
     for word in waiting:
-        if word == "--":  # what follows are no options
-            yield word
-            yield from waiting
-        elif word == OPTION or word.startswith(f"{OPTION}="):
+        if word == OPTION or word.startswith(f"{OPTION}="):
             given = [word.partition("=")[2]] if word != OPTION else [next(waiting, "")]
             given.append(next(waiting, ""))
             if not all(given) or any(value.startswith("-") for value in given):
