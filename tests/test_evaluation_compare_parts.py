@@ -65,8 +65,8 @@ def opened(folder, *names):
 def test_a_whole_suite_and_a_part_are_compared_on_the_tasks_of_both(folder):
     whole, one = opened(folder, "whole", "one")
     assert "events" in whole.result["protocol"] and "events" not in one.result["protocol"]
-    *pair, shared = common_part(whole, one)
-    assert (shared.tasks, shared.only_first, shared.only_second) == (("tones", "more"), ("odd", "events"), ())
+    pair, shared = common_part([whole, one])
+    assert (shared.tasks, shared.left_out) == (("tones", "more"), (("odd", "events"), ()))
     found = compare(*pair)
     assert {task for task, _, _ in found.tasks} == {"tones", "more"}
     scores = [
@@ -82,7 +82,7 @@ def test_a_whole_suite_and_a_part_are_compared_on_the_tasks_of_both(folder):
     averages = [o.result["averages"]["headline"]["own"]["knn"] for o in (whole, one)]
     assert abs(averages[1]["score"] - averages[0]["score"] - headline.difference) > 0.05
     # A part of the whole, judged alone, has the same average: what is cut is what would have been.
-    back, forth, _ = common_part(one, whole)
+    (back, forth), _ = common_part([one, whole])
     assert back.result["averages"]["headline"]["own"]["knn"]["score"] == pytest.approx(averages[1]["score"])
     assert compare(back, forth).averages["headline", "own", "knn"].difference == pytest.approx(-headline.difference)
 
@@ -90,13 +90,13 @@ def test_a_whole_suite_and_a_part_are_compared_on_the_tasks_of_both(folder):
 def test_two_parts_are_compared_if_the_whole_is_known(folder, monkeypatch):
     one, two = opened(folder, "one", "two")
     with pytest.raises(CompareError, match="different suites"):
-        compare(*common_part(one, two)[:2])
+        compare(*common_part([one, two])[0])
     monkeypatch.setattr(compare_parts, "_shipped_hashes", lambda: [load_suite(folder / "toy.json").hash])
-    *pair, shared = common_part(one, two)
-    assert (shared.tasks, shared.only_first, shared.only_second) == (("more",), ("tones",), ("odd",))
+    pair, shared = common_part([one, two])
+    assert (shared.tasks, shared.left_out) == (("more",), (("tones",), ("odd",)))
     assert {task for task, _, _ in compare(*pair).tasks} == {"more"}
     with pytest.raises(CompareError, match="without a common task"):
-        common_part(one, *opened(folder, "odd"))
+        common_part([one, *opened(folder, "odd")])
 
 
 def test_shipped_suites_are_known():
@@ -107,7 +107,7 @@ def test_tasks_of_one_name_and_another_definition_are_refused(folder):
     whole, altered = opened(folder, "whole", "altered")
     assert whole.result["tasks"][0]["data"] == altered.result["tasks"][0]["data"]
     with pytest.raises(CompareError, match="different suites"):
-        compare(*common_part(whole, altered)[:2])
+        compare(*common_part([whole, altered])[0])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_all_other_checks_hold_for_parts(folder, change, message):
     whole, one = opened(folder, "whole", "one")
     change(one.result)
     with pytest.raises(CompareError, match=message):
-        compare(*common_part(whole, one)[:2])
+        compare(*common_part([whole, one])[0])
 
 
 def test_the_verb_says_what_was_left_out(folder):

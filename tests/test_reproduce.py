@@ -19,11 +19,11 @@ from small import QUIET, SMALL_ENCODER, write_language_model
 from uniwhisper.cli.app import app
 from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.data.prepare import prepare
+from uniwhisper.evaluation.bootstrap import over_training_seeds
 from uniwhisper.model.config import WHISPER_SIZES
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce import stages
 from uniwhisper.reproduce.chain import Chain, plan
-from uniwhisper.reproduce.differences import over_training_seeds
 from uniwhisper.reproduce.equal import equalities
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.open import open_chain

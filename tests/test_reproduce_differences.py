@@ -8,6 +8,7 @@ import pytest
 from toy_results import toy_result, toy_task, write_result
 from uniwhisper.evaluation.averages import weights_of
 from uniwhisper.evaluation.compare import open_result
+from uniwhisper.evaluation.compare_pairs import compare_pairs
 from uniwhisper.reproduce.differences import HEADLINE, differences, level
 
 TASKS = (
@@ -45,6 +46,17 @@ def test_a_difference_is_that_of_the_headlines_and_of_the_domains(runs):
         expected = np.mean([read["U", seed]["domains"][domain] - read["S", seed]["domains"][domain] for seed in (0, 1)])
         assert found[domain, "mlp"].difference == pytest.approx(expected)
         assert found[domain, "mlp"].low < expected < found[domain, "mlp"].high
+
+
+def test_what_a_chain_says_of_its_rows_is_what_compare_says_of_their_files(runs):
+    pairs = [(open_result(runs["S", seed]), open_result(runs["U", seed])) for seed in (0, 1)]
+    compared = compare_pairs(pairs)
+    found = differences(pairs)
+    domains = ("environment", "music", "speech")
+    assert {of for of, _ in found} == {HEADLINE, *domains, *(task["name"] for task in TASKS)}
+    for (of, measure), one in found.items():
+        name = f"{HEADLINE}/{of}" if of in domains else of
+        assert (compared.averages | compared.tasks)[name, "mean", measure].mean == one
 
 
 def test_the_interval_of_a_row_holds_its_score(runs):

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-# Verb: where its function (one verb) or its Typer app (a group of verbs) lives. Imported when asked for.
+# Verb: where its function or its Typer app (a group of verbs, or one of another class) lives. Imported when asked for.
 VERBS = {
     "embed": "uniwhisper.cli.embed:embed",
     "ask": "uniwhisper.cli.ask:ask",
@@ -29,7 +29,7 @@ VERBS = {
     "data": "uniwhisper.cli.data:app",
     "evaluate": "uniwhisper.cli.evaluate:evaluate",
     "examine": "uniwhisper.cli.examine:app",
-    "compare": "uniwhisper.cli.compare:compare",
+    "compare": "uniwhisper.cli.compare:app",
     "check-encoder": "uniwhisper.cli.check_encoder:check_encoder",
     "report": "uniwhisper.cli.report:report",
     "reproduce": "uniwhisper.cli.reproduce:reproduce",
@@ -58,7 +58,7 @@ class Verbs(TyperGroup):
         module, attribute = VERBS[cmd_name].split(":")
         verb = getattr(import_module(module), attribute)
         if isinstance(verb, typer.Typer):
-            command = typer.main.get_group(verb)
+            command = typer.main.get_command(verb)
         else:
             alone = typer.Typer(add_completion=False)
             alone.command(cmd_name)(verb)

@@ -5,7 +5,8 @@ clip without one is its own), then the clips of each drawn group. A fold is not 
 written as a mean over clips with weight 1 / (folds x clips of the fold), so a draw may thin a fold out but the formula
 stays the same. For two encoders groups and clips are drawn together (paired), seeds apart.
 
-It does not cover the choice of training clips, or another training of the encoder.
+It does not cover the choice of training clips. Another training of the encoder is a level above all of these, where
+there are several trainings (`over_training_seeds`).
 """
 
 from collections import defaultdict
@@ -55,8 +56,17 @@ def score_draws(values_SQ: np.ndarray, weights_RQ: np.ndarray, folds: Sequence[s
         folds: of each clip.
         seed: of the draws of seeds.
     """
-    weights_RQ = weights_RQ * fold_weights(folds)
-    scores_RS = weights_RQ @ values_SQ.T.astype(np.float64) / weights_RQ.sum(axis=1, keepdims=True)
+    return mean_draws(values_SQ, weights_RQ * fold_weights(folds), seed=seed)
+
+
+def mean_draws(values_SQ: np.ndarray, folded_RQ: np.ndarray, *, seed: int) -> np.ndarray:
+    """As `score_draws`, for many scores of the same clips: their weights are multiplied once.
+
+    Args:
+        values_SQ, seed: as in `score_draws`.
+        folded_RQ: float64, the product of `clip_weights` and `fold_weights`.
+    """
+    scores_RS = folded_RQ @ values_SQ.T.astype(np.float64) / folded_RQ.sum(axis=1, keepdims=True)
     return _over_seeds(scores_RS, seed)
 
 
@@ -151,6 +161,18 @@ def _over_seeds(scores_RS: np.ndarray, seed: int) -> np.ndarray:
     generator = np.random.default_rng([seed, seeds])
     times_RS = generator.multinomial(seeds, [1 / seeds] * seeds, size=len(scores_RS)) / seeds
     return (scores_RS * times_RS).sum(axis=1)
+
+
+def over_training_seeds(draws_PR: np.ndarray) -> np.ndarray:
+    """float64 (resamples,): in each column of `draws_PR` the mean over training seeds drawn with replacement.
+
+    Args:
+        draws_PR: float64, per training seed and resample a difference, or a score.
+    """
+    seeds, resamples = draws_PR.shape
+    generator = np.random.default_rng([seeds, resamples])
+    times_RP = generator.multinomial(seeds, [1 / seeds] * seeds, size=resamples) / seeds
+    return (times_RP * draws_PR.T).sum(axis=1)
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:

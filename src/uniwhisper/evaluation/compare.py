@@ -1,6 +1,7 @@
 """Differences between two encoders on the same clips, from their result files."""
 
 import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 from uniwhisper.core.errors import UserError
 from uniwhisper.core.identity import hash_file
 from uniwhisper.evaluation import bootstrap
-from uniwhisper.evaluation.averages import FRAMES, SPEECH_MEASURE, place_of, weights_of
+from uniwhisper.evaluation.averages import FRAMES, place_of, weights_of
 from uniwhisper.evaluation.bootstrap import Difference
-from uniwhisper.evaluation.events import average_of
-from uniwhisper.evaluation.retrieval.ranks import DIRECTIONS, of_clips, score_of_clips
-from uniwhisper.evaluation.scoring import bootstrap_seed
+from uniwhisper.evaluation.paired import DrawnClips, Place, pair_draws
+
+Draws = dict[Place, tuple[np.ndarray, np.ndarray]]
+"""Resampled scores of the first and the second of a pair, float64 (resamples,)."""
 
 
 class CompareError(UserError):
@@ -78,95 +80,104 @@ def compare(first: Opened, second: Opened) -> Compared:
     Raises:
         CompareError: protocols, suites, data, seeds or used clips differ.
     """
-    poolings, draws = paired_draws(first, second)
+    poolings, (draws,) = paired_draws([(first, second)])
     scores = [{task["name"]: task["scores"] for task in opened.result["tasks"]} for opened in (first, second)]
-    tasks: dict[tuple[str, str, str], Difference] = {}
+    tasks: dict[Place, Difference] = {}
     for (task, pooling, measure), sides in draws.items():
         one, other = (side[task][pooling][measure]["score"] for side in scores)
         tasks[task, pooling, measure] = bootstrap.difference(other - one, *sides)
-    return Compared(tasks, _averages(first, second, poolings, draws))
+    averages: dict[tuple[str, str, str], Difference] = {}
+    for (side, pooling, measure), places in average_places((first, second), poolings, draws).items():
+        one, other = (opened.result["averages"][side][pooling][measure]["score"] for opened in (first, second))
+        drawn = (weighted_draws(first, places, draws, which) for which in (0, 1))
+        averages[side, pooling, measure] = bootstrap.difference(other - one, *drawn)
+    return Compared(tasks, averages)
 
 
 def paired_draws(
-    first: Opened, second: Opened
-) -> tuple[list[str], dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]]:
-    """Poolings that both have, and by task, pooling and measure the resampled scores of both (float64, resamples).
+    pairs: Sequence[tuple[Opened, Opened]], report: Callable[[int, int], None] = lambda _done, _all: None
+) -> tuple[list[str], list[Draws]]:
+    """Poolings that all results have, and of each pair the resampled scores of every place that all have.
 
-    Row by row both are of the same clips.
+    Row by row all are of the same clips; a pair's draws do not depend on the other pairs.
+
+    Args:
+        pairs: at least one.
+        report: told how many (tasks times pairs) are done, and of how many.
 
     Raises:
-        CompareError: as `compare`.
+        CompareError: as `compare`, whichever two of the results differ.
     """
-    _refuse_unequal(first, second)
-    draws: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]] = {}
-    poolings = [pooling for pooling in first.result["poolings"] if pooling in second.result["poolings"]]
-    if not poolings:
-        # Of no option: `own` is what an encoder without frames gives, the others are made of frames.
-        fix = "`uniwhisper report` shows both in one table; frames of the one that has `own` would make them alike"
-        raise _unequal("poolings", first, second, first.result["poolings"], second.result["poolings"], fix)
-    for one, other in zip(first.result["tasks"], second.result["tasks"], strict=True):
-        if not (one["scores"] and other["scores"]):
-            continue  # of a kind that neither could be scored on: no clip of it is in the files
-        weights_RQ = _clip_weights(first, one["name"])
-        for pooling in [*poolings, FRAMES]:
-            for measure in one["scores"].get(pooling, {}):
-                if measure in other["scores"].get(pooling, {}):
-                    key = (one["name"], pooling, measure)
-                    draws[key] = _draws(first, second, *key, one["metric"], weights_RQ)
+    opened = [each for pair in pairs for each in pair]
+    first = opened[0]
+    for other in opened[1:]:
+        _refuse_unequal(first, other)
+    poolings = _common_poolings(opened)
+    draws: list[Draws] = [{} for _ in pairs]
+    tasks = first.result["tasks"]
+    for number, task in enumerate(tasks):
+        scores = [each.result["tasks"][number]["scores"] for each in opened]
+        drawn = None
+        for place, pair in enumerate(pairs):
+            if all(scores):  # else of a kind that one could not be scored on: no clip of it is in its file
+                drawn = drawn or DrawnClips(first.clips, task["name"], first.result["seeds"]["first"])
+                for pooling in [*poolings, FRAMES]:
+                    for measure in scores[0].get(pooling, {}):
+                        if all(measure in each.get(pooling, {}) for each in scores):
+                            key = (task["name"], pooling, measure)
+                            draws[place][key] = pair_draws(*(side.clips for side in pair), key, task["metric"], drawn)
+            report(number * len(pairs) + place + 1, len(tasks) * len(pairs))
     return poolings, draws
 
 
-def _clip_weights(opened: Opened, task: str) -> np.ndarray:
-    """How often each clip of a task is drawn: the same for every measure."""
-    seed = bootstrap_seed(opened.result["seeds"]["first"], task)
-    return bootstrap.clip_weights(opened.clips[f"{task}/group"].tolist(), seed=seed)
+def average_places(
+    opened: Sequence[Opened], poolings: Sequence[str], drawn: Collection[Place]
+) -> dict[tuple[str, str, str], list[Place]]:
+    """By `headline` or `in_domain`, pooling and measure where the scores of an average stand that all results have.
 
-
-def _draws(
-    first: Opened, second: Opened, task: str, pooling: str, measure: str, metric: str, weights_RQ: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Resampled scores of both, row by row with the same clips; seeds are drawn apart."""
-    seed = bootstrap_seed(first.result["seeds"]["first"], task)
-    folds = first.clips[f"{task}/fold"].tolist()
-    draws = []
-    for place, opened in enumerate((first, second)):
-        name = f"{task}/{pooling}/{measure}"
-        if metric == "recall_at_1":
-            ranks_SP = {direction: opened.clips[f"{name}_{direction}"] for direction in DIRECTIONS}
-            values_SQ = score_of_clips(of_clips(ranks_SP, opened.clips[f"{task}/caption_clip"]))
-            draws.append(bootstrap.score_draws(values_SQ, weights_RQ, folds, seed=seed + place))
-        elif measure == SPEECH_MEASURE:
-            errors_SQ, words_Q = opened.clips[f"{name}_errors"], opened.clips[f"{task}/words"]
-            draws.append(bootstrap.rate_draws(errors_SQ, words_Q, weights_RQ, seed=seed + place))
-        elif pooling == FRAMES:
-            counts_SQC3 = opened.clips[f"{name}_counts"]
-            draws.append(bootstrap.f1_draws(counts_SQC3, weights_RQ, average=average_of(metric), seed=seed + place))
-        elif metric == "mAP":
-            logits_SQC, truth_QC = opened.clips[name], opened.clips[f"{task}/label"]
-            draws.append(bootstrap.average_precision_draws(logits_SQC, truth_QC, weights_RQ, folds, seed=seed + place))
-        else:
-            right_SQ = opened.clips[name] == opened.clips[f"{task}/label"]
-            draws.append(bootstrap.score_draws(right_SQ, weights_RQ, folds, seed=seed + place))
-    return draws[0], draws[1]
-
-
-def _averages(
-    first: Opened, second: Opened, poolings: list[str], draws: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
-) -> dict[tuple[str, str, str], Difference]:
+    An average over other tasks in one of the results, or with a task that was not `drawn`, is left out.
+    """
+    first, *others = (each.result["averages"] for each in opened)
+    by_name = {task["name"]: task for task in opened[0].result["tasks"]}
     found = {}
-    by_name = {task["name"]: task for task in first.result["tasks"]}
     for side in ("headline", "in_domain"):
         for pooling in poolings:
-            for measure, average in first.result["averages"][side].get(pooling, {}).items():
-                tasks = [by_name[name] for name in average["tasks"]]
-                other = second.result["averages"][side].get(pooling, {}).get(measure)
-                places = [(task["name"], *(place_of(task, pooling, measure) or ("", ""))) for task in tasks]
-                if other is None or other["tasks"] != average["tasks"] or not all(place in draws for place in places):
+            for measure, average in first[side].get(pooling, {}).items():
+                beside = [other[side].get(pooling, {}).get(measure) for other in others]
+                if not all(other is not None and other["tasks"] == average["tasks"] for other in beside):
                     continue
-                weights = np.array(weights_of(tasks))
-                sides = (weights @ np.stack([draws[place][side_] for place in places]) for side_ in (0, 1))
-                found[side, pooling, measure] = bootstrap.difference(other["score"] - average["score"], *sides)
+                stood = {name: place_of(by_name[name], pooling, measure) for name in average["tasks"]}
+                places = [(name, *place) for name, place in stood.items() if place is not None]
+                if len(places) == len(stood) and all(place in drawn for place in places):
+                    found[side, pooling, measure] = places
     return found
+
+
+def weighted_draws(opened: Opened, places: Sequence[Place], draws: Draws, which: int) -> np.ndarray:
+    """Resampled mean of the domains' means over the tasks at `places`, float64 (resamples,).
+
+    Args:
+        opened: a result that has these tasks.
+        draws: of a pair, from `paired_draws`.
+        which: 0 for the first of the pair, 1 for the second.
+    """
+    by_name = {task["name"]: task for task in opened.result["tasks"]}
+    weights = np.array(weights_of([by_name[name] for name, _, _ in places]))
+    return weights @ np.stack([draws[place][which] for place in places])
+
+
+def _common_poolings(opened: Sequence[Opened]) -> list[str]:
+    first, *others = opened
+    poolings = list(first.result["poolings"])
+    for other in others:
+        theirs = other.result["poolings"]
+        common = [pooling for pooling in poolings if pooling in theirs]
+        if not common:
+            # Of no option: `own` is what an encoder without frames gives, the others are made of frames.
+            fix = "`uniwhisper report` shows both in one table; frames of the one that has `own` would make them alike"
+            raise _unequal("poolings", first, other, poolings, theirs, fix)
+        poolings = common
+    return poolings
 
 
 def _refuse_unequal(first: Opened, second: Opened) -> None:

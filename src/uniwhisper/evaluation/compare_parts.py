@@ -1,11 +1,11 @@
-"""Two results of parts of one suite, cut down to the tasks that both have, so that they can be compared.
+"""Results of parts of one suite, cut down to the tasks that all have, so that they can be compared.
 
 A result does not repeat a task's whole definition. The hash of its suite stands for it: that of a part is made from
 the whole suite's hash and the names of its tasks (`suites.part_of`), so whoever knows the whole suite's hash can see
-whether a result is of a part of it. It is known where one of the two is of the whole suite, or the suite is shipped.
+whether a result is of a part of it. It is known where one of them is of the whole suite, or the suite is shipped.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,48 +20,45 @@ _SAID_OF_KINDS = {"events": "frame", "retrieval": "retrieval"}
 @dataclass(frozen=True)
 class Shared:
     tasks: tuple[str, ...]
-    """Names of the tasks that both have, in the suite's order."""
-    only_first: tuple[str, ...] = ()
-    only_second: tuple[str, ...] = ()
+    """Names of the tasks that all have, in the suite's order."""
+    left_out: tuple[tuple[str, ...], ...]
+    """Of each result the others."""
 
     @property
     def complete(self) -> bool:
-        """Neither has a task that the other lacks."""
-        return not (self.only_first or self.only_second)
+        """None has a task that another lacks."""
+        return not any(self.left_out)
 
 
-def common_part(first: Opened, second: Opened) -> tuple[Opened, Opened, Shared]:
-    """Both with only the tasks that both have, and averages over these alone; `compare` then checks all else.
+def common_part(opened: Sequence[Opened]) -> tuple[list[Opened], Shared]:
+    """Each with only the tasks that all have, and averages over these alone; `compare` then checks all else.
 
     Results of one suite, of suites that are not known to be one, or of another protocol than `clean` stay as they are.
 
     Raises:
         CompareError: they are of parts of one suite that share no task.
     """
-    names = [[task["name"] for task in opened.result["tasks"]] for opened in (first, second)]
+    names = [[task["name"] for task in each.result["tasks"]] for each in opened]
     whole = None
-    if first.result["suite"]["hash"] != second.result["suite"]["hash"]:
-        whole = _whole_of_both(first, second)
+    if len({each.result["suite"]["hash"] for each in opened}) > 1:
+        whole = _whole_of_all(opened)
     if whole is None:
-        return first, second, Shared(tuple(names[0]))
-    shared = Shared(
-        tuple(name for name in names[0] if name in names[1]),
-        tuple(name for name in names[0] if name not in names[1]),
-        tuple(name for name in names[1] if name not in names[0]),
-    )
-    if not shared.tasks:
+        return list(opened), Shared(tuple(names[0]), ((),) * len(opened))
+    tasks = tuple(name for name in names[0] if all(name in theirs for theirs in names))
+    if not tasks:
+        first, *others = (f"{each.name}: {', '.join(theirs)}" for each, theirs in zip(opened, names, strict=True))
         raise CompareError(
             "results without a common task cannot be compared",
-            expected=f"{first.name}: {', '.join(names[0])}",
-            got=f"{second.name}: {', '.join(names[1])}",
-            fix="evaluate both with the same --task, or one with the whole suite; vectors once computed are kept",
+            expected=first,
+            got="; ".join(others),
+            fix="evaluate all with the same --task, or one with the whole suite; vectors once computed are kept",
         )
-    return _cut(first, shared.tasks, whole), _cut(second, shared.tasks, whole), shared
+    left_out = tuple(tuple(name for name in theirs if name not in tasks) for theirs in names)
+    return [_cut(each, tasks, whole) for each in opened], Shared(tasks, left_out)
 
 
-def _whole_of_both(first: Opened, second: Opened) -> str | None:
-    """Hash of the suite that both are of, whole or in part; None: not known to be one."""
-    opened = (first, second)
+def _whole_of_all(opened: Sequence[Opened]) -> str | None:
+    """Hash of the suite that all are of, whole or in part; None: not known to be one."""
     if any(each.result["protocol"]["name"] != "clean" for each in opened):
         return None  # its averages are not means of domains' means
     candidates = [*(each.result["suite"]["hash"] for each in opened), *_shipped_hashes()]
@@ -83,7 +80,7 @@ def _cut(opened: Opened, names: tuple[str, ...], whole: str) -> Opened:
     tasks = [task for task in result["tasks"] if task["name"] in names]
     kinds = {task["kind"] for task in tasks}
     kept = {key: said for key, said in result["protocol"].items() if _SAID_OF_KINDS.get(key) in (None, *kinds)}
-    suite = {"name": "tasks of both", "hash": part_hash(whole, names)}
+    suite = {"name": "tasks of all", "hash": part_hash(whole, names)}
     cut = {"tasks": tasks, "protocol": kept, "suite": suite, "averages": _averages(result["averages"], tasks)}
     return replace(opened, result=result | cut)
 

@@ -1,10 +1,9 @@
 """The difference between two rows, each trained with several seeds: its interval covers the seeds too.
 
-Bootstrap, level by level: training seeds (the two rows' runs of one seed stay together), then speakers or source
-groups, then clips; the last two as `evaluation.bootstrap` draws them, with the same clips for both rows.
+The bootstrap is that of `evaluation.compare_pairs`, a pair for each training seed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from uniwhisper.evaluation import bootstrap
 from uniwhisper.evaluation.averages import place_of, weights_of
 from uniwhisper.evaluation.bootstrap import Difference
 from uniwhisper.evaluation.compare import Opened, paired_draws
+from uniwhisper.evaluation.compare_pairs import mean_differences
 
 MEASURES = ("mlp", "knn")
 HEADLINE = "headline"
@@ -34,41 +34,34 @@ def differences(pairs: Sequence[tuple[Opened, Opened]]) -> dict[tuple[str, str],
         raise RecipeError(
             "nothing to compare", expected="at least one seed of both rows", got="none", fix="run both rows"
         )
-    return _differences(pairs, {measure: _groups(*pairs[0], measure) for measure in MEASURES})
+    return _differences(pairs, _groups)
 
 
 def of_tasks(pairs: Sequence[tuple[Opened, Opened]], names: Sequence[str]) -> dict[tuple[str, str], Difference]:
     """As `differences`, of single tasks by name, whether or not they are in the headline; those that both scored."""
-    first, second = pairs[0]
-    pooling = _pooling(first, second)
-    groups: dict[str, dict[str, list[str]]] = {}
-    for measure in MEASURES:
+
+    def groups(first: Opened, second: Opened, pooling: str, measure: str) -> dict[str, list[str]]:
         scored = [
             {task["name"] for task in side.result["tasks"] if place_of(task, pooling, measure)}
             for side in (first, second)
         ]
-        groups[measure] = {name: [name] for name in names if name in scored[0] & scored[1]}
+        return {name: [name] for name in names if name in scored[0] & scored[1]}
+
     return _differences(pairs, groups)
 
 
 def _differences(
-    pairs: Sequence[tuple[Opened, Opened]], groups: Mapping[str, Mapping[str, list[str]]]
+    pairs: Sequence[tuple[Opened, Opened]], groups: Callable[[Opened, Opened, str, str], Mapping[str, list[str]]]
 ) -> dict[tuple[str, str], Difference]:
-    paired = [paired_draws(first, second) for first, second in pairs]
-    found = {}
-    for measure, of_measure in groups.items():
-        for name, tasks in of_measure.items():
-            observed, draws = [], []
-            for (first, second), (poolings, drawn) in zip(pairs, paired, strict=True):
-                weights = weights_of([_task(first, task) for task in tasks])
-                places = [(task, *_place(first, task, poolings[0], measure)) for task in tasks]
-                scores = [[_task(side, t)["scores"][p][m]["score"] for t, p, m in places] for side in (first, second)]
-                observed.append(float(np.dot(weights, np.subtract(scores[1], scores[0]))))
-                sides = [weights @ np.stack([drawn[place][side] for place in places]) for side in (0, 1)]
-                draws.append(sides[1] - sides[0])
-            drawn_R = over_training_seeds(np.stack(draws))
-            found[name, measure] = bootstrap.difference(float(np.mean(observed)), np.zeros_like(drawn_R), drawn_R)
-    return found
+    """Of the groups of tasks that `groups` finds in the first pair, for a pooling and a measure."""
+    poolings, draws = paired_draws(pairs)
+    first, second = pairs[0]
+    parts = {
+        (name, measure): [(task, *_place(first, task, poolings[0], measure)) for task in tasks]
+        for measure in MEASURES
+        for name, tasks in groups(first, second, poolings[0], measure).items()
+    }
+    return {key: found.mean for key, found in mean_differences(pairs, draws, parts).items()}
 
 
 def level(runs: Sequence[Opened], measure: str) -> tuple[float, float, float] | None:
@@ -87,26 +80,13 @@ def level(runs: Sequence[Opened], measure: str) -> tuple[float, float, float] | 
             return None
         tasks = average["tasks"]
         weights = weights_of([_task(run, task) for task in tasks])
-        _, drawn = paired_draws(run, run)
+        _, (drawn,) = paired_draws([(run, run)])
         draws.append(weights @ np.stack([drawn[task, *_place(run, task, pooling, measure)][0] for task in tasks]))
         observed.append(average["score"])
-    return float(np.mean(observed)), *bootstrap.interval(over_training_seeds(np.stack(draws)))
+    return float(np.mean(observed)), *bootstrap.interval(bootstrap.over_training_seeds(np.stack(draws)))
 
 
-def over_training_seeds(draws_SR: np.ndarray) -> np.ndarray:
-    """float64 (resamples,): in each column of `draws_SR` the mean over training seeds drawn with replacement.
-
-    Args:
-        draws_SR: float64, per training seed and resample a difference.
-    """
-    seeds, resamples = draws_SR.shape
-    generator = np.random.default_rng([seeds, resamples])
-    times_RS = generator.multinomial(seeds, [1 / seeds] * seeds, size=resamples) / seeds
-    return (times_RS * draws_SR.T).sum(axis=1)
-
-
-def _groups(first: Opened, second: Opened, measure: str) -> dict[str, list[str]]:
-    pooling = _pooling(first, second)
+def _groups(first: Opened, second: Opened, pooling: str, measure: str) -> dict[str, list[str]]:
     lists = [side.result["averages"]["headline"].get(pooling, {}).get(measure) for side in (first, second)]
     if None in lists:
         return {}
@@ -115,10 +95,6 @@ def _groups(first: Opened, second: Opened, measure: str) -> dict[str, list[str]]
     for name in tasks:
         groups.setdefault(_task(first, name)["domain"], []).append(name)
     return groups | {name: [name] for name in tasks}
-
-
-def _pooling(first: Opened, second: Opened) -> str:
-    return next(name for name in first.result["poolings"] if name in second.result["poolings"])
 
 
 def _task(opened: Opened, name: str) -> dict:
