@@ -13,12 +13,23 @@ from uniwhisper.evaluation.compare import Opened, open_result
 from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.model.config import WHISPER_SIZES
 from uniwhisper.model.encoder import WhisperEncoder
-from uniwhisper.reproduce import answered, content, efficiency, examined, gate, growth_table, overview, sizes, start
+from uniwhisper.reproduce import (
+    answered,
+    content,
+    efficiency,
+    examined,
+    floors,
+    gate,
+    growth_table,
+    overview,
+    sizes,
+    start,
+)
+from uniwhisper.reproduce.by_seed import pairs_of
 from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.differences import MEASURES, differences, level
 from uniwhisper.reproduce.equal import equalities
 from uniwhisper.reproduce.job import Done, Job
-from uniwhisper.reproduce.paired import paired
 from uniwhisper.reproduce.rows import COMPARED, ROWS
 from uniwhisper.training.checkpoint import write_json
 
@@ -47,7 +58,7 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
         )
     found = []
     for first, second in COMPARED:
-        pairs = paired(results, first, second)
+        pairs = pairs_of(results, first, second)
         if pairs:
             compared = [
                 {"of": of, "measure": m} | asdict(one) for (of, m), one in differences([*pairs.values()]).items()
@@ -75,6 +86,7 @@ def summarise(chain: Chain, done: Sequence[Done]) -> dict[str, Any]:
         "gate": gate.read_gate(chain.output),
         "start": start.read_choices(_folders(chain, done, "S"), chain.scale.start_steps),
         "content": content.content(results, chain.scale.content_tasks),
+        "floors": floors.floors(results),
         "equal": [asdict(one) | {"holds": one.holds} for one in equalities(done)],
         "growth": growth_table.growth_of(_headlines(results)),
         "efficiency": efficiency.efficiency(chain.output, done, results),
@@ -156,6 +168,7 @@ def markdown(summary: dict[str, Any], pictures: Collection[str] = ()) -> str:
     lines += gate.markdown(summary["gate"])
     lines += start.markdown(summary["start"])
     lines += content.markdown(summary["content"])
+    lines += floors.markdown(summary["floors"])
     lines += growth_table.markdown(summary["growth"])
     lines += efficiency.markdown(summary["efficiency"], picture=efficiency.PICTURE_NAME in pictures)
     lines += answered.markdown(summary["answers"])

@@ -9,7 +9,7 @@ from uniwhisper.reproduce.rows import ROWS
 Result = TypeVar("Result")
 
 
-def paired(results: Mapping[Job, Result], first: str, second: str) -> dict[int, tuple[Result, Result]]:
+def pairs_of(results: Mapping[Job, Result], first: str, second: str) -> dict[int, tuple[Result, Result]]:
     """Training seed -> results of both rows, in the order of seeds; empty: the rows have no seed in common.
 
     A row in which nothing is trained and that was judged once stands beside every seed of the other: it is the same
