@@ -13,6 +13,7 @@ from uniwhisper.cli.data_overlap import overlap
 from uniwhisper.cli.data_plan import plan
 from uniwhisper.cli.data_suite import suite
 from uniwhisper.cli.data_synthesise import synthesise
+from uniwhisper.cli.data_text_overlap import text_overlap
 
 if TYPE_CHECKING:
     from uniwhisper.data.corpora import CorpusDescription
@@ -27,6 +28,7 @@ def data() -> None:
 
 app.command()(plan)
 app.command()(overlap)
+app.command(name="text-overlap")(text_overlap)
 app.command()(measure)
 app.command(name="import")(import_corpus)
 app.command()(synthesise)

@@ -1,0 +1,92 @@
+"""Evaluation texts in a language model's reading: tars and texts made here, and a search by hand."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from uniwhisper.cli.data import app
+from uniwhisper.core.errors import ManifestError
+from uniwhisper.data.text_overlap import find_text_overlap, words_of
+
+
+def write_set(folder: Path, labels: list[dict]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "part.tar"
+    with tarfile.open(path, "w") as tar:
+        for number, one in enumerate(labels):
+            for name, content in ((f"c{number}.wav", b"RIFF"), (f"c{number}.json", json.dumps(one).encode())):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def write_text(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_texts_are_found_over_lines_case_and_punctuation_but_not_over_words(tmp_path):
+    labels = [
+        {"text": "THE BIRCH CANOE SLID ON"},
+        {"text": "the birch canoe slid on"},  # of another speaker
+        {"text": "glue the sheet to paper"},
+        {"text": "it was ours"},
+        {"captions": ["a dog's bark, far away in rain", "another"], "sentence": 7},
+    ]
+    archive = write_set(tmp_path / "eval" / "read", labels)
+    novel = write_text(tmp_path, "a.txt", "It was ours: “The birch\ncanoe slid — on!” Glue the white sheet to paper.")
+    other = write_text(tmp_path, "b.txt", "A dog’s bark far away in\n\nrain")
+    report = find_text_overlap([novel, other], [archive], fields=["text", "captions", "sentence"])
+    assert [(one.file, one.text, one.clips) for one in report.found] == [
+        ("a.txt", "THE BIRCH CANOE SLID ON", ("read/c0", "read/c1")),
+        ("b.txt", "a dog's bark, far away in rain", ("read/c4",)),
+    ]
+    assert (report.texts, report.too_short, report.words_read) == (3, 2, 21)
+    assert len(find_text_overlap([novel], [archive], fields=["text"], least_words=3).found) == 2
+
+
+WORDS = st.lists(st.sampled_from("abc"), max_size=30)
+
+
+@settings(max_examples=200, deadline=None)
+@given(WORDS, st.lists(WORDS, min_size=1, max_size=5), st.integers(1, 4))
+def test_as_a_search_in_the_joined_words_says(tmp_path_factory, read, said, least):
+    folder = tmp_path_factory.mktemp("texts")
+    archive = write_set(folder / "set", [{"text": " ".join(words)} for words in said])
+    novel = write_text(folder, "novel.txt", ", ".join(read))
+    if not any(said):
+        with pytest.raises(ManifestError, match="no text"):
+            find_text_overlap([novel], [archive], least_words=least)
+        return
+    found = {one.text for one in find_text_overlap([novel], [archive], least_words=least).found}
+    joined = f" {' '.join(read)} "
+    assert found == {" ".join(words) for words in said if len(words) >= least and f" {' '.join(words)} " in joined}
+
+
+def test_words():
+    assert words_of("Don’t — “STOP”, he_said: 3 o'clock's") == ["don't", "stop", "he", "said", "3", "o'clock's"]
+
+
+def test_the_command_lists_what_it_found_and_says_so_by_its_status(tmp_path):
+    write_set(tmp_path / "eval" / "read", [{"text": "glue the sheet to paper"}])
+    write_text(tmp_path / "novels" / "deep", "a.txt", "Now glue the sheet to paper.")
+    arguments = ["text-overlap", str(tmp_path / "novels"), str(tmp_path / "eval")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1 and "glue the sheet to paper" in done.stdout
+    assert "1 of 1 evaluation texts are in 1 files (6 words)" in " ".join(done.stdout.split())
+    report = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert report["found"] == [{"file": "a.txt", "text": "glue the sheet to paper", "clips": ["read/c0"]}]
+    assert CliRunner().invoke(app, [*arguments, "--least-words", "6"]).exit_code == 0
+    missing = CliRunner().invoke(app, [*arguments, "--field", "caption"])
+    assert isinstance(missing.exception, ManifestError) and "--field" in missing.exception.fix
+    (tmp_path / "novels" / "deep" / "b.txt").write_bytes(b"caf\xe9")
+    broken = CliRunner().invoke(app, arguments)
+    assert isinstance(broken.exception, ManifestError) and "UTF-8" in broken.exception.expected
