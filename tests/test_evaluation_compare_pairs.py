@@ -129,16 +129,32 @@ def test_pairs_that_are_alike_in_what_they_answer_have_the_interval_of_one(folde
     assert (found.mean.low, found.mean.high) == pytest.approx((alone.low, alone.high), abs=1e-12)
 
 
-def test_the_command_of_the_results_page_gives_the_published_table():
-    """Every figure of it; p may differ by a draw that is 0 but for rounding."""
+def test_the_command_of_the_results_page_gives_its_first_line_and_its_first_pairs_the_published_table():
+    """Every figure of that; p may differ by a draw that is 0 but for rounding."""
     page = (REPOSITORY / "docs" / "results.md").read_text()
     (script,) = re.findall(r"```bash\n(cd [^`]*uniwhisper compare [^`]*)```", page)
     into, folder, command, *words = shlex.split(script.replace("\\\n", ""))
     assert (into, command) == ("cd", "uniwhisper")
     done = uniwhisper(*words, "--json", cwd=REPOSITORY / folder)
     assert done.returncode == 0, done.stderr
+    (line,) = re.findall(r"^\| U − S: .*$", page, re.MULTILINE)
+    assert line.endswith(f"| {len(json.loads(done.stdout)['pairs'])} |")
+    cells = line.split("|")[2:4]
+    for measure, cell in zip(("knn", "mlp"), cells, strict=True):
+        (row,) = (
+            one
+            for one in json.loads(done.stdout)["differences"]
+            if (one["of"], one["pooling"], one["measure"]) == ("headline", "mean", measure)
+        )
+        signed = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*(row[name] for name in ("difference", "low", "high")))
+        assert cell.strip() == signed.replace("0.", ".")
+
+    of_table = words[: 3 + 3 * 4]
+    assert of_table[0] == "compare" and all(word == "--pair" or word.startswith("tiny/") for word in of_table[1:])
+    done = uniwhisper(*of_table, "--json", cwd=REPOSITORY / folder)
+    assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
-    table = json.loads((REPOSITORY / folder / "table.json").read_text())
+    table = json.loads((REPOSITORY / folder / "tiny" / "table.json").read_text())
     (published,) = (one for one in table["compared"] if (one["first"], one["second"]) == ("S", "U"))
     seeds = [(f"S-seed{seed}", f"U-seed{seed}") for seed in published["seeds"]]
     assert [(pair["first"], pair["second"]) for pair in printed["pairs"]] == seeds and len(seeds) == 5
