@@ -9,7 +9,7 @@ from toy_results import toy_result, toy_task, write_result
 from uniwhisper.evaluation.averages import weights_of
 from uniwhisper.evaluation.compare import open_result
 from uniwhisper.evaluation.compare_pairs import compare_pairs
-from uniwhisper.reproduce.differences import HEADLINE, differences, level
+from uniwhisper.reproduce.differences import HEADLINE, differences, levels
 
 TASKS = (
     toy_task("esc", "environment"),
@@ -60,7 +60,7 @@ def test_what_a_chain_says_of_its_rows_is_what_compare_says_of_their_files(runs)
 
 
 def test_the_interval_of_a_row_holds_its_score(runs):
-    score, low, high = level([open_result(runs["U", seed]) for seed in (0, 1)], "knn")
+    score, low, high = levels([open_result(runs["U", seed]) for seed in (0, 1)])["knn"]
     assert low < score < high and score == pytest.approx(
         np.mean([json.loads(runs["U", s].read_text())["averages"]["headline"]["mean"]["knn"]["score"] for s in (0, 1)])
     )

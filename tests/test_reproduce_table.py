@@ -17,7 +17,7 @@ from uniwhisper.core.errors import RecipeError
 from uniwhisper.evaluation.compare import open_result
 from uniwhisper.reproduce import overview
 from uniwhisper.reproduce.chain import Chain
-from uniwhisper.reproduce.differences import level
+from uniwhisper.reproduce.differences import levels
 from uniwhisper.reproduce.efficiency import draw
 from uniwhisper.reproduce.growth import fit
 from uniwhisper.reproduce.job import Done, Job
@@ -100,7 +100,7 @@ def test_what_scores_cost_is_what_the_runs_wrote(tmp_path):
 def test_the_interval_of_a_row_is_about_that_of_its_clips(tmp_path):
     """One training seed, kNN: half the width is near 1.96 standard errors of the mean of two tasks' accuracies."""
     (run, _) = made(tmp_path, ["U"])
-    score, low, high = level([open_result(run.result)], "knn")
+    score, low, high = levels([open_result(run.result)])["knn"]
     tasks = json.loads(run.result.read_text())["tasks"]
     accuracies = [task["scores"]["mean"]["knn"]["score"] for task in tasks]
     sizes = [task["clips"]["scored"] for task in TASKS]

@@ -95,7 +95,10 @@ def compare(first: Opened, second: Opened) -> Compared:
 
 
 def paired_draws(
-    pairs: Sequence[tuple[Opened, Opened]], report: Callable[[int, int], None] = lambda _done, _all: None
+    pairs: Sequence[tuple[Opened, Opened]],
+    report: Callable[[int, int], None] = lambda _done, _all: None,
+    *,
+    wanted: Callable[[Place], bool] = lambda _place: True,
 ) -> tuple[list[str], list[Draws]]:
     """Poolings that all results have, and of each pair the resampled scores of every place that all have.
 
@@ -104,6 +107,7 @@ def paired_draws(
     Args:
         pairs: at least one.
         report: told how many (tasks times pairs) are done, and of how many.
+        wanted: the places whose draws are asked for; each place's do not depend on the others.
 
     Raises:
         CompareError: as `compare`, whichever two of the results differ.
@@ -112,7 +116,7 @@ def paired_draws(
     first = opened[0]
     for other in opened[1:]:
         _refuse_unequal(first, other)
-    poolings = _common_poolings(opened)
+    poolings = common_poolings(opened)
     draws: list[Draws] = [{} for _ in pairs]
     tasks = first.result["tasks"]
     for number, task in enumerate(tasks):
@@ -123,8 +127,8 @@ def paired_draws(
                 drawn = drawn or DrawnClips(first.clips, task["name"], first.result["seeds"]["first"])
                 for pooling in [*poolings, FRAMES]:
                     for measure in scores[0].get(pooling, {}):
-                        if all(measure in each.get(pooling, {}) for each in scores):
-                            key = (task["name"], pooling, measure)
+                        key = (task["name"], pooling, measure)
+                        if wanted(key) and all(measure in each.get(pooling, {}) for each in scores):
                             draws[place][key] = pair_draws(*(side.clips for side in pair), key, task["metric"], drawn)
             report(number * len(pairs) + place + 1, len(tasks) * len(pairs))
     return poolings, draws
@@ -166,7 +170,12 @@ def weighted_draws(opened: Opened, places: Sequence[Place], draws: Draws, which:
     return weights @ np.stack([draws[place][which] for place in places])
 
 
-def _common_poolings(opened: Sequence[Opened]) -> list[str]:
+def common_poolings(opened: Sequence[Opened]) -> list[str]:
+    """Poolings that all of these results have, in the order of the first.
+
+    Raises:
+        CompareError: there is none.
+    """
     first, *others = opened
     poolings = list(first.result["poolings"])
     for other in others:

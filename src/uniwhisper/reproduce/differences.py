@@ -9,10 +9,11 @@ import numpy as np
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.evaluation import bootstrap
-from uniwhisper.evaluation.averages import place_of, weights_of
+from uniwhisper.evaluation.averages import FRAMES, place_of, weights_of
 from uniwhisper.evaluation.bootstrap import Difference
-from uniwhisper.evaluation.compare import Opened, paired_draws
+from uniwhisper.evaluation.compare import Opened, common_poolings, paired_draws
 from uniwhisper.evaluation.compare_pairs import mean_differences
+from uniwhisper.evaluation.paired import Place
 
 MEASURES = ("mlp", "knn")
 HEADLINE = "headline"
@@ -54,7 +55,7 @@ def _differences(
     pairs: Sequence[tuple[Opened, Opened]], groups: Callable[[Opened, Opened, str, str], Mapping[str, list[str]]]
 ) -> dict[tuple[str, str], Difference]:
     """Of the groups of tasks that `groups` finds in the first pair, for a pooling and a measure."""
-    poolings, draws = paired_draws(pairs)
+    poolings, draws = paired_draws(pairs, wanted=_wanted([side for pair in pairs for side in pair]))
     first, second = pairs[0]
     parts = {
         (name, measure): [(task, *_place(first, task, poolings[0], measure)) for task in tasks]
@@ -64,26 +65,36 @@ def _differences(
     return {key: found.mean for key, found in mean_differences(pairs, draws, parts).items()}
 
 
-def level(runs: Sequence[Opened], measure: str) -> tuple[float, float, float] | None:
-    """Score of the headline over a row's training seeds and its interval, as of `differences`.
+def levels(runs: Sequence[Opened]) -> dict[str, tuple[float, float, float] | None]:
+    """By measure the score of the headline over a row's training seeds and its interval, as of `differences`.
 
     None: a run has no such score.
 
     Args:
         runs: results of one row, one for each training seed.
     """
-    observed, draws = [], []
-    for run in runs:
-        pooling = run.result["poolings"][0]
-        average = run.result["averages"]["headline"].get(pooling, {}).get(measure)
-        if average is None:
-            return None
-        tasks = average["tasks"]
-        weights = weights_of([_task(run, task) for task in tasks])
-        _, (drawn,) = paired_draws([(run, run)])
-        draws.append(weights @ np.stack([drawn[task, *_place(run, task, pooling, measure)][0] for task in tasks]))
-        observed.append(average["score"])
-    return float(np.mean(observed)), *bootstrap.interval(bootstrap.over_training_seeds(np.stack(draws)))
+    poolings, draws = paired_draws([(run, run) for run in runs], wanted=_wanted(runs))
+    found: dict[str, tuple[float, float, float] | None] = {}
+    for measure in MEASURES:
+        averages = [run.result["averages"]["headline"].get(poolings[0], {}).get(measure) for run in runs]
+        if None in averages:
+            found[measure] = None
+            continue
+        of_runs = []
+        for run, average, drawn in zip(runs, averages, draws, strict=True):
+            tasks = average["tasks"]
+            weights = weights_of([_task(run, task) for task in tasks])
+            places = [(task, *_place(run, task, poolings[0], measure)) for task in tasks]
+            of_runs.append(weights @ np.stack([drawn[place][0] for place in places]))
+        low, high = bootstrap.interval(bootstrap.over_training_seeds(np.stack(of_runs)))
+        found[measure] = (float(np.mean([average["score"] for average in averages])), low, high)
+    return found
+
+
+def _wanted(opened: Sequence[Opened]) -> Callable[[Place], bool]:
+    """Where a score of `MEASURES` may stand: in the first pooling that all have, or of frames, whose names differ."""
+    pooling = common_poolings(opened)[0]
+    return lambda place: place[1] == FRAMES or (place[1] == pooling and place[2] in MEASURES)
 
 
 def _groups(first: Opened, second: Opened, pooling: str, measure: str) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ import numpy as np
 from uniwhisper.core.files import atomic_output
 from uniwhisper.evaluation.compare import Opened
 from uniwhisper.evaluation.words import MEASURE_NAMES, with_interval
-from uniwhisper.reproduce.differences import MEASURES, level
+from uniwhisper.reproduce.differences import MEASURES, levels
 from uniwhisper.reproduce.job import Done, Job
 
 ROWS = {
@@ -38,7 +38,7 @@ def efficiency(folder: Path, done: Sequence[Done], results: Mapping[Job, Opened]
             continue
         written = [_written(folder, one) for one in runs]
         parts = written[0].get("parameters")
-        scores = {measure: level([results[one.job] for one in runs], measure) for measure in MEASURES}
+        scores = levels([results[one.job] for one in runs])
         found.append(
             {
                 "row": row,

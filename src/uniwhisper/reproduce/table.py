@@ -27,7 +27,7 @@ from uniwhisper.reproduce import (
 )
 from uniwhisper.reproduce.by_seed import pairs_of
 from uniwhisper.reproduce.chain import Chain
-from uniwhisper.reproduce.differences import MEASURES, differences, level
+from uniwhisper.reproduce.differences import MEASURES, differences, levels
 from uniwhisper.reproduce.equal import equalities
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import COMPARED, ROWS
@@ -188,11 +188,11 @@ def _folders(chain: Chain, done: Sequence[Done], row: str) -> list[tuple[int, Pa
 
 def _levels(chain: Chain, runs: Sequence[Done], results: Mapping[Job, Opened]) -> dict[str, Any]:
     """For pictures: headline with interval and of each seed, and parameters that the row's run trained."""
-    levels = {measure: level([results[one.job] for one in runs], measure) for measure in MEASURES}
+    found = levels([results[one.job] for one in runs])
     return {
         "levels": {
             measure: None if one is None else dict(zip(("score", "low", "high"), one, strict=True))
-            for measure, one in levels.items()
+            for measure, one in found.items()
         },
         "by_seed": {
             measure: [one[measure]["score"] for run in runs if measure in (one := _headline(results[run.job].result))]
