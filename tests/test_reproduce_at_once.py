@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,7 +11,6 @@ from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixt
 from uniwhisper.cli.app import app
 from uniwhisper.reproduce import at_once
 from uniwhisper.reproduce.at_once import visible_gpus
-from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 
 
@@ -35,24 +35,32 @@ def test_floors_at_once_are_the_floors_one_by_one(tmp_path):
 
 def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data, lm, tmp_path, monkeypatch):  # noqa: F811
     chain = small_chain(data, lm, tmp_path / "out")
+    chain = replace(chain, scale=replace(chain.scale, gate_steps=4))
     steps = []
     monkeypatch.setattr(at_once, "decode", lambda *_: steps.append("decoded"))
     monkeypatch.setattr(at_once, "run_errands", lambda errands, *_, **__: steps.append(errands))
-    monkeypatch.setattr(Chain, "ask_gate", lambda *_: steps.append("gate"))
     rows = ["U", "C+U", "log-mel"]
     at_once.run_at_once(chain, rows, [0], ["reproduce"], at_once=2, say=lambda _: None)
-    assert [one for one in steps if isinstance(one, str)] == ["decoded", "gate"] and steps[2] == "gate"
-    before, after = (
-        {one.name.replace("-seed0", ""): (one.after or "").replace("-seed0", "") for one in part}
-        for part in steps[1::2]
-    )
-    assert before == {"S.train": "", "C.train": "S.train", "log-mel.judge": ""}
-    assert after == {
-        "U.train": "S.train", "C+U.train": "C.train",
-        "S.judge": "S.train", "C.judge": "C.train", "U.judge": "U.train", "C+U.judge": "C+U.train",
+    assert steps[0] == "decoded" and len(steps) == 2
+    waits = {one.name.replace("-seed0", ""): [name.replace("-seed0", "") for name in one.after] for one in steps[1]}
+    assert waits == {
+        "S.train": [], "C.train": ["S.train"], "log-mel.judge": [], "gate": ["S.train"],
+        "U.train": ["S.train", "gate"], "C+U.train": ["C.train", "gate"],
+        "S.judge": ["S.train"], "C.judge": ["C.train"], "U.judge": ["U.train"], "C+U.judge": ["C+U.train"],
     }  # fmt: skip
-    first = min(steps[3], key=lambda one: one.rank)
-    assert first.command[-1] == "judge" and first.command[-6:-1] == ("--row", "S", "--seed", "0", "--alone")
+    of_name = {one.name: one for one in steps[1]}
+    assert of_name["S-seed0.judge"].command[-6:] == ("--row", "S", "--seed", "0", "--alone", "judge")
+    assert of_name["gate"].command[-4:] == ("--seed", "0", "--alone", "gate")
+    ranks = [of_name[name].rank for name in ("S-seed0.train", "gate", "S-seed0.judge", "U-seed0.train")]
+    assert ranks == sorted(ranks) and ranks[1] < ranks[2] < ranks[3]
+
+    # Who goes on despite it has it run beside the long rows.
+    at_once.run_at_once(replace(chain, despite_gate=True), rows, [3], ["r"], at_once=2, say=lambda _: None)
+    of_name = {one.name: one for one in steps[-1]}
+    assert of_name["U-seed3.train"].after == ("S-seed3.train",) and "--despite-gate" in of_name["gate"].command
+    # Floors and starts need none.
+    at_once.run_at_once(chain, ["S", "log-mel"], [0], ["reproduce"], at_once=2, say=lambda _: None)
+    assert "gate" not in {one.name for one in steps[-1]}
 
     # A start that is trained but not chosen yet is not done; one that is chosen is not trained again.
     state = tmp_path / "out" / "S-seed0" / "row.json"

@@ -23,19 +23,21 @@ print("said")
 """
 
 
-def errand(folder: Path, name: str, after: str | None = None, steps: int = 1, code: str = WRITES) -> Errand:
+def errand(folder: Path, name: str, *after: str, steps: int = 1, code: str = WRITES) -> Errand:
     return Errand(name, after, steps, (sys.executable, "-c", code, str(folder / name)))
 
 
 def test_each_waits_for_what_it_starts_from_and_no_more_run_than_allowed(tmp_path):
     errands = [
-        errand(tmp_path, "U", "S"), errand(tmp_path, "long", None, 9), errand(tmp_path, "short"),
-        errand(tmp_path, "S"), errand(tmp_path, "V", "U"), errand(tmp_path, "W", "elsewhere"),
+        errand(tmp_path, "U", "S"), errand(tmp_path, "long", steps=9), errand(tmp_path, "short"),
+        errand(tmp_path, "S"), errand(tmp_path, "V", "U", "gate"), errand(tmp_path, "W", "elsewhere"),
+        errand(tmp_path, "gate", "S"),
     ]  # fmt: skip
     said = []
     run_errands(errands, tmp_path / "logs", at_once=2, devices=["3", "5"], say=said.append)
     times = {each.name: json.loads((tmp_path / each.name).read_text()) for each in errands}
     assert times["S"][1] <= times["U"][0] and times["U"][1] <= times["V"][0]
+    assert times["S"][1] <= times["gate"][0] and times["gate"][1] <= times["V"][0]
     for begun, _, _ in times.values():
         assert sum(other[0] <= begun < other[1] for other in times.values()) <= 2
     assert {device for _, _, device in times.values()} == {"3", "5"}
@@ -120,7 +122,7 @@ from pathlib import Path
 from uniwhisper.reproduce.schedule import Errand, run_errands
 folder = Path(sys.argv[1])
 code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
-errands = [Errand(name, None, 1, (sys.executable, "-c", code, str(folder / name))) for name in "ab"]
+errands = [Errand(name, (), 1, (sys.executable, "-c", code, str(folder / name))) for name in "ab"]
 run_errands(errands, folder / "logs", at_once=2, devices=[], say=print)
 """
 
@@ -142,7 +144,7 @@ def test_an_interrupt_leaves_no_process(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no process to cores")
 def test_each_process_has_its_share_of_the_cores(tmp_path):
     code = "import os, sys, time; time.sleep(1); open(sys.argv[1], 'w').write(str(sorted(os.sched_getaffinity(0))))"
-    errands = [Errand(name, None, 1, (sys.executable, "-c", code, str(tmp_path / name))) for name in "ab"]
+    errands = [Errand(name, (), 1, (sys.executable, "-c", code, str(tmp_path / name))) for name in "ab"]
     run_errands(errands, tmp_path / "logs", at_once=4, devices=[], say=print)  # two are all there are
     ours = os.sched_getaffinity(0)
     first, second = (set(json.loads((tmp_path / name).read_text())) for name in "ab")

@@ -62,8 +62,8 @@ def reproduce(
         typer.Option("--collect", help="Run nothing: the table of what is judged in -o, from whichever machines."),
     ] = False,
     alone: Annotated[
-        Literal["train", "judge"] | None,
-        typer.Option("--alone", hidden=True, help="That, of these rows only; no table."),
+        Literal["train", "judge", "gate"] | None,
+        typer.Option("--alone", hidden=True, help="That, of these rows only, or the gate alone; no table."),
     ] = None,
     lm: Annotated[
         str, typer.Option("--lm", metavar="MODEL", help="Language model: folder, hub id, or default: the packaged one.")
@@ -100,6 +100,9 @@ def reproduce(
             print_json(described)
         else:
             print_plan(described)
+        return
+    if alone == "gate":
+        chain.ask_gate(numbers, note)
         return
     if alone is not None:
         chain.run(names, numbers, note, alone=True, judge=alone == "judge")

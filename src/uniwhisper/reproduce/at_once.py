@@ -8,11 +8,13 @@ from typing import Literal
 
 from uniwhisper.data.decoded import decode
 from uniwhisper.reproduce.chain import Chain, plan
+from uniwhisper.reproduce.gate import read_gate
 from uniwhisper.reproduce.job import Job
 from uniwhisper.reproduce.rows import ROWS, steps_of
 from uniwhisper.reproduce.schedule import Errand, run_errands
 
 LOGS_NAME = "logs"
+GATE_NAME = "gate"
 Stage = Literal["train", "judge"]
 _STARTS, _JUDGES, _TRAINS = range(3)
 """What is begun first. What is trained is judged before more is trained: an interrupted chain then leaves scores."""
@@ -29,16 +31,16 @@ def run_at_once(
 ) -> None:
     """Run what is not yet done of these rows and what they need, at most `at_once` at a time.
 
-    Training and judging are processes of their own, so nothing waits until what it starts from is judged. Before the
-    gate: floors, and what others start from; after it the long rows and all other judging. Where there are GPUs,
-    processes are dealt out to them.
+    Training, judging and the gate are processes of their own. A long row waits for what it starts from and for the
+    gate (not for that where the chain goes on despite it); nothing waits for scores. Where there are GPUs, processes
+    are dealt out to them.
 
     Args:
         arguments: of `uniwhisper`, to which `--row`, `--seed` and `--alone` are added for each process.
 
     Raises:
-        RecipeError: an unknown row; the gate is not passed.
-        OutputError: rows failed, named with their logs.
+        RecipeError: an unknown row.
+        OutputError: rows failed, named with their logs; so is a gate that is not passed.
     """
     progress = {job: chain.progress_of(job) for job in plan(chain.scale, rows, seeds)}
     judged = [job for job, stage in progress.items() if stage != "judged"]
@@ -47,22 +49,12 @@ def run_at_once(
     if trained:
         say("decoding the audio once for all rows")
         decode(chain.manifest, chain.cache)
-    gpus = visible_gpus()
-    train = [_errand(chain, job, arguments, "train") for job in trained]
-    judge = [_errand(chain, job, arguments, "judge") for job in judged]
-    long = [_name(job, "train") for job in trained if ROWS[job.row].long]
-    before = [one for one in train if one.name not in long] + [one for one in judge if one.after is None]
-    if long:
-        _run(before, chain, at_once, gpus, say)
-        chain.ask_gate(seeds, say)
-    _run([one for one in (*train, *judge) if not long or one not in before], chain, at_once, gpus, say)
-
-
-def _run(
-    errands: Sequence[Errand], chain: Chain, at_once: int, gpus: Sequence[str], say: Callable[[str], None]
-) -> None:
+    errands = [_errand(chain, job, arguments, "train") for job in trained]
+    errands += [_errand(chain, job, arguments, "judge") for job in judged]
+    if chain.scale.gate_steps is not None and any(ROWS[job.row].long for job in trained):
+        errands.append(_gate(chain, seeds, arguments))
     if errands:
-        run_errands(errands, chain.output / LOGS_NAME, at_once=at_once, devices=gpus, say=say)
+        run_errands(errands, chain.output / LOGS_NAME, at_once=at_once, devices=visible_gpus(), say=say)
 
 
 def visible_gpus() -> list[str]:
@@ -79,14 +71,29 @@ def visible_gpus() -> list[str]:
 
 def _errand(chain: Chain, job: Job, arguments: Sequence[str], stage: Stage) -> Errand:
     row = ROWS[job.row]
-    command = (sys.executable, "-m", "uniwhisper", *arguments, "--row", job.row, "--seed", str(job.seed))
     steps = steps_of(row, chain.scale)
     if stage == "judge":
-        after, rank = (_name(job, "train") if steps else None), _JUDGES
+        after = [_name(job, "train")] if steps else []
     else:
-        after = _name(Job(row.needs, job.seed), "train") if row.needs else None
-        rank = _TRAINS if row.long else _STARTS
-    return Errand(_name(job, stage), after, steps, (*command, "--alone", stage), rank)
+        after = [_name(Job(row.needs, job.seed), "train")] if row.needs else []
+        after += [GATE_NAME] if row.long and not chain.despite_gate else []
+    rank = _JUDGES if stage == "judge" else _TRAINS if row.long else _STARTS
+    command = (*_command(arguments), "--row", job.row, "--seed", str(job.seed), "--alone", stage)
+    return Errand(_name(job, stage), tuple(after), steps, command, rank)
+
+
+def _gate(chain: Chain, seeds: Sequence[int], arguments: Sequence[str]) -> Errand:
+    written = read_gate(chain.output)
+    seed = seeds[0] if written is None else written["seed"]
+    despite = ["--despite-gate"] if chain.despite_gate else []
+    command = (*_command(arguments), *despite, "--seed", str(seed), "--alone", "gate")
+    steps = chain.scale.gate_steps
+    assert steps is not None, "asked for where there is a gate"
+    return Errand(GATE_NAME, (_name(Job("S", seed), "train"),), steps, command, _STARTS)
+
+
+def _command(arguments: Sequence[str]) -> tuple[str, ...]:
+    return (sys.executable, "-m", "uniwhisper", *arguments)
 
 
 def _name(job: Job, stage: Stage) -> str:

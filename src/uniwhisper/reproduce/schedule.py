@@ -1,9 +1,9 @@
 """Several rows at once: each in a process of its own, as soon as what it starts from is done.
 
 A process runs its row alone, so it leaves what a chain leaves that runs row by row. What has a lower rank goes first,
-then what others wait for, then what takes more steps. Each has its share of the cores, else every one would start
-loader processes for all of them. What finds its GPU full is begun again later, and from then on one process fewer runs
-there: how much memory a row takes is not known before.
+then what others wait for, then what takes more steps, then what stands first. Each has its share of the cores, else
+every one would start loader processes for all of them. What finds its GPU full is begun again later, and from then on
+one process fewer runs there: how much memory a row takes is not known before.
 """
 
 import os
@@ -28,8 +28,8 @@ class Errand:
 
     name: str
     """Of its log, and what others wait for."""
-    after: str | None
-    """Errand that it waits for. None, or one that is not in the schedule: none."""
+    after: tuple[str, ...]
+    """Errands that it waits for; one that is not in the schedule is not waited for."""
     steps: int
     """How long it takes, in any unit."""
     command: tuple[str, ...]
@@ -54,8 +54,9 @@ def run_errands(
     logs.mkdir(parents=True, exist_ok=True)
     at_once = min(at_once, len(errands))  # else cores would be kept for rows that there are not
     by_name = {errand.name: errand for errand in errands}
-    followed = {errand.after for errand in errands}
-    order = TopologicalSorter({e.name: [e.after] if e.after in by_name else [] for e in errands})
+    numbers = {errand.name: number for number, errand in enumerate(errands)}
+    followed = {name for errand in errands for name in errand.after}
+    order = TopologicalSorter({e.name: [name for name in e.after if name in by_name] for e in errands})
     order.prepare()
     ready: list[str] = []
     done: list[str] = []
@@ -66,7 +67,7 @@ def run_errands(
     try:
         while True:
             ready += order.get_ready()
-            ready.sort(key=lambda name: (by_name[name].rank, name not in followed, -by_name[name].steps))
+            ready.sort(key=lambda name: (by_name[name].rank, name not in followed, -by_name[name].steps, numbers[name]))
             for slot in [slot for slot in places if slot not in running][: len(ready)]:
                 name = ready.pop(0)
                 process = _begun(by_name[name], logs, devices[slot % len(devices)] if devices else None)
