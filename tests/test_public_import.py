@@ -209,7 +209,7 @@ def test_the_command(checkout, tmp_path, monkeypatch, capsys):
         "--against", tmp_path / "other", "--json",
     )  # fmt: skip
     assert code == 0 and json.loads(out)["clips"] == 4
-    assert "left out, silent: 1" in err
+    assert "blanket_ambience: left out, silent: 1" in err
     code, out, _ = run(monkeypatch, capsys, "data", "import", "--list", "--json")
     assert {"corpus": "blanket_ambience", "repository": "rafaelmardojai/blanket"}.items() <= {
         row["corpus"]: row for row in json.loads(out)["corpora"]
@@ -218,3 +218,38 @@ def test_the_command(checkout, tmp_path, monkeypatch, capsys):
     assert code == 2 and "no public corpus" in err
     code, _, err = run(monkeypatch, capsys, "data", "import", "blanket_ambience")
     assert code == 2 and "--root" in err
+
+
+def test_several_corpora_from_a_folder_of_checkouts(checkout, tmp_path, monkeypatch, capsys):
+    """The other sets are listened to once; nothing is made when a checkout is missing or a corpus is there."""
+    checkouts, made = tmp_path / "checkouts", tmp_path / "made"
+    checkouts.mkdir()
+    checkout.rename(checkouts / "blanket_ambience")
+    names = ["blanket_ambience", "cme_animals"]
+    arguments = ["data", "import", *names, "--checkouts", checkouts, "-o", made]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 2 and "no checkout at" in err and "cme_animals" in err and not made.exists()
+
+    sounds = checkouts / "cme_animals" / "chicken" / "sounds"
+    sounds.mkdir(parents=True)
+    soundfile.write(sounds / "creatures_chicken.1.ogg", noise(3.0, seed=5), RATE, format="OGG", subtype="VORBIS")
+    (tmp_path / "other" / "toy").mkdir(parents=True)
+    storm = soundfile.read(checkouts / "blanket_ambience" / SOUNDS / "storm.ogg")[0].astype(np.float32)
+    write_tar(tmp_path / "other" / "toy" / "a.tar", [("x.ogg", encode(storm)), ("x.json", b"{}")])
+    listened = []
+    of = Heard.of
+    monkeypatch.setattr(Heard, "of", lambda *given, **more: listened.append(1) or of(*given, **more))
+    code, out, err = run(monkeypatch, capsys, *arguments, "--against", tmp_path / "other", "--json")
+    assert code == 0 and len(listened) == 1
+    reports = json.loads(out)
+    assert {name: reports[name]["clips"] for name in names} == {"blanket_ambience": 3, "cme_animals": 1}
+    assert (
+        all((made / name / "corpus.json").is_file() for name in names)
+        and "blanket_ambience: left out, the same sound as in toy: 2" in err
+    )
+
+    before = (made / "cme_animals" / "import.json").stat().st_mtime_ns
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 2 and "exists" in err and (made / "cme_animals" / "import.json").stat().st_mtime_ns == before
+    code, _, err = run(monkeypatch, capsys, "data", "import", *names, "--root", checkouts, "-o", made)
+    assert code == 2 and "--checkouts" in err

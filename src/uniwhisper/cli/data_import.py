@@ -7,9 +7,17 @@ import typer
 
 
 def import_corpus(
-    name: Annotated[str | None, typer.Argument(show_default=False, help="Corpus to make; see --list.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", show_default=False, help="Corpora to make; see --list.")
+    ] = None,
     root: Annotated[
         Path | None, typer.Option("--root", metavar="CHECKOUT", help="Folder of a checkout of the corpus's repository.")
+    ] = None,
+    checkouts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Of several corpora: folder with a checkout for each, called by the corpus's NAME."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder of corpora; the new one is DIR/NAME.")
@@ -24,36 +32,50 @@ def import_corpus(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing corpus of that name.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the corpora, their repositories and licences.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of --checkouts by corpus.")] = False,
 ) -> None:
-    """Make the corpus DIR/NAME from a checkout of the public repository that holds its recordings.
+    """Make the corpus DIR/NAME from a checkout of the public repository that holds its recordings; or several.
 
     Recordings become clips of at most ten seconds in Ogg Opus. Silence, repeats, files that cannot be decoded and
     sounds of the --against sets are left out, counted, and named in DIR/NAME/import.json.
     """
     from uniwhisper.cli.output import clip_progress, note, print_json
+    from uniwhisper.core.errors import ManifestError
+    from uniwhisper.core.files import check_output
     from uniwhisper.data.public.heard import Heard
     from uniwhisper.data.public.importing import import_source
     from uniwhisper.data.public.row import shipped_sources, source_named
+    from uniwhisper.data.sources.detect import DESCRIPTION_NAME
 
     if listing:
         _print_sources(shipped_sources(), as_json=as_json)
         return
-    if name is None or root is None or output is None:
-        raise typer.BadParameter("give NAME, --root CHECKOUT and -o DIR, or --list")
-    source = source_named(name)
+    if not names or output is None or (root is None) == (checkouts is None):
+        raise typer.BadParameter("give NAME, --root CHECKOUT and -o DIR; or NAME…, --checkouts FOLDER and -o DIR")
+    if root is not None and len(names) > 1:
+        raise typer.BadParameter(f"--root is one corpus's checkout; for {len(names)} give --checkouts FOLDER")
+    found = {name: (source_named(name), root or checkouts / name) for name in names}
+    missing = next((folder for _, folder in found.values() if not folder.is_dir()), None)
+    if missing is not None:  # before minutes of listening
+        fix = "clone the repository that --list names into it"
+        raise ManifestError(f"no checkout at {missing}", expected="a folder", got="none", fix=fix)
+    for name in found:
+        check_output(output / name, overwrite=overwrite, folder_with=DESCRIPTION_NAME)
     heard = None
     if against:
         with clip_progress("listening to the other sets") as progress:
             heard = Heard.of(against, progress=progress)
-    with clip_progress(f"importing {name}") as progress:
-        report = import_source(source, root, output, heard=heard, overwrite=overwrite, progress=progress)
+    reports = {}
+    for name, (source, checkout) in found.items():
+        with clip_progress(f"importing {name}") as progress:
+            report = import_source(source, checkout, output, heard=heard, overwrite=overwrite, progress=progress)
+        reports[name] = report.as_json()
+        if not as_json:
+            typer.echo(f"{output / name}  {report.clips:,} clips, {report.hours:.2f} hours, {report.archives} archives")
+        for reason, count in report.omissions.counts().items():
+            note(f"{name}: left out, {reason}: {count:,}")
     if as_json:
-        print_json(report.as_json())
-    else:
-        typer.echo(f"{output / name}  {report.clips:,} clips, {report.hours:.2f} hours, {report.archives} archives")
-    for reason, count in report.omissions.counts().items():
-        note(f"left out, {reason}: {count:,}")
+        print_json(reports[names[0]] if checkouts is None else reports)
 
 
 def _print_sources(sources, *, as_json: bool) -> None:
