@@ -79,6 +79,25 @@ def test_a_bad_csv_is_refused(tmp_path, text, message):
         read_labels(tmp_path / "list.csv")
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_is_parted_as_its_header_is(tmp_path, delimiter):
+    """A value may hold the other signs; a byte order mark, as spreadsheets write it, is no part of a name."""
+    rows = [
+        ["note", "path", "label"],
+        ["1,5; \t", "a.wav", "x, y"],
+        ["", "b, c.wav", "z"],
+        ["", "d", "x, y"],
+        ["", "e", "z"],
+    ]
+    with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    read = read_labels(tmp_path / "list.csv")
+    assert read.labels == ["x, y", "z", "x, y", "z"] and read.paths[1].name == "b, c.wav"
+    (tmp_path / "list.csv").write_text("file|label\na.wav|x\n")
+    with pytest.raises(ManifestError, match=r"got: the columns file\|label"):
+        read_labels(tmp_path / "list.csv")
+
+
 def test_columns_are_called_as_somebody_else_called_them(tmp_path):
     """Columns of our names that mean something else are passed over."""
     rows = "path,Datei,Klasse,Teil\n7,a.wav,x,train\n8,b.wav,y,test\n9,c.wav,x,test\n6,d.wav,y,train\n"

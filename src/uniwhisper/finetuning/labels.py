@@ -15,6 +15,8 @@ from uniwhisper.core.placeholders import is_placeholder
 
 TRAIN, TEST = "train", "test"
 COLUMNS = ("path", "label", "split")
+DELIMITERS = (",", "\t", ";")
+"""A spreadsheet writes semicolons where numbers have decimal commas, and tabs into a .tsv."""
 FOLDS = 5  # one of five parts of the audio is held out
 
 
@@ -41,7 +43,8 @@ def read_labels(source: Path, columns: Mapping[str, str] | None = None) -> Label
 
     Args:
         source: a folder with a folder per class, at any depth below which its files lie; or a CSV with the columns
-            `path` (relative to the CSV) and `label`, and if wanted `split` (`train` or `test`).
+            `path` (relative to the CSV) and `label`, and if wanted `split` (`train` or `test`), parted by one of
+            `DELIMITERS`.
         columns: name of these columns -> name in the CSV, where they differ, as in a corpus's `corpus.json`.
 
     Raises:
@@ -87,7 +90,9 @@ def _from_folder(folder: Path) -> LabelledFiles:
 def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=_delimiter(header, {columns.get(n, n) for n in ("path", "label")}))
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
@@ -119,6 +124,11 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
         if untaught:
             raise _bad_csv(path, "every class among the rows to train on", f"only tested: {', '.join(untaught[:5])}")
     return LabelledFiles([path.parent / row["path"] for row in rows], [row["label"] for row in rows], split)
+
+
+def _delimiter(header: str, wanted: set[str]) -> str:
+    """What parts the names of a header so that the wanted ones are among them; a comma where nothing does."""
+    return next((one for one in DELIMITERS if wanted <= set(next(csv.reader([header], delimiter=one), []))), ",")
 
 
 def _bad_csv(path: Path, expected: str, got: str, fix: str | None = None) -> ManifestError:
