@@ -61,6 +61,16 @@ def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data,
     # Floors and starts need none.
     at_once.run_at_once(chain, ["S", "log-mel"], [0], ["reproduce"], at_once=2, say=lambda _: None)
     assert "gate" not in {one.name for one in steps[-1]}
+    # Nor has every scale one.
+    ungated = replace(chain, scale=replace(chain.scale, gate_steps=None))
+    at_once.run_at_once(ungated, rows, [0], ["reproduce"], at_once=2, say=lambda _: None)
+    assert "U-seed0.train" in {one.name for one in steps[-1]} and "gate" not in {one.name for one in steps[-1]}
+    # One that was run before keeps the seed of its S, whichever seeds are asked for now.
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "gate.json").write_text(json.dumps({"seed": 4, "passed": True, "results": {}}))
+    at_once.run_at_once(chain, rows, [3, 4], ["reproduce"], at_once=2, say=lambda _: None)
+    (gate,) = [one for one in steps[-1] if one.name == "gate"]
+    assert gate.after == ("S-seed4.train",) and gate.command[-4:] == ("--seed", "4", "--alone", "gate")
 
     # A start that is trained but not chosen yet is not done; one that is chosen is not trained again.
     state = tmp_path / "out" / "S-seed0" / "row.json"
