@@ -46,6 +46,16 @@ def test_each_waits_for_what_it_starts_from_and_no_more_run_than_allowed(tmp_pat
     assert (tmp_path / "logs" / "V.log").read_text() == "said\n"
 
 
+def test_of_what_is_alike_the_first_goes_first(tmp_path):
+    errands = [
+        errand(tmp_path, "V", "b", code="0"), errand(tmp_path, "W", "a", code="0"),
+        errand(tmp_path, "a", code="0"), errand(tmp_path, "b", code="0"),
+    ]  # fmt: skip
+    said = []
+    run_errands(errands, tmp_path / "logs", at_once=1, devices=[], say=said.append)
+    assert [line.split(":")[0] for line in said if line.endswith("begun")] == ["a", "b", "V", "W"]
+
+
 def test_a_failure_is_named_and_stops_only_what_waits_for_it(tmp_path):
     words = "error: no such thing\\n  expected one\\n  got      none\\n  fix      make it\\n"
     fails = errand(tmp_path, "S", code=f"import sys; print('begins', flush=True); sys.exit('{words}')")
