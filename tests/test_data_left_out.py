@@ -20,7 +20,7 @@ CLIPS = (
     {"id": "a", "label": "rain", "license": "CC BY 4.0", "clear_terms": True},
     {"id": "b", "label": "rain", "license": "CC BY-NC 4.0", "clear_terms": True},
     {"id": "c", "label": "wind", "license": "MIT", "clear_terms": False},
-    {"id": "d", "label": "wind", "tags": ["wind", "night"]},
+    {"id": "d", "label": "wind", "tags": ["wind", "night"], "age": 3.0},
 )
 
 
@@ -54,6 +54,8 @@ def kept(manifest: Manifest) -> set[str]:
         (["label=wind"], "ab"),
         (["tags=night"], "abc"),  # one of several values
         (["label=win"], "abcd"),  # the whole value, not a part
+        (["age=3"], "abc"),  # as a table with gaps holds a whole number
+        (["age=3.0"], "abc"),
     ],
 )
 def test_clips_of_such_fields_are_not_in_the_manifest(corpora, tmp_path, rules, left):
@@ -69,11 +71,23 @@ def test_what_is_left_out_is_counted_and_never_decoded(corpora, tmp_path):
 
 
 def test_a_rule_about_a_field_that_no_clip_has_is_refused_and_nothing_is_written(corpora, tmp_path):
-    with pytest.raises(ManifestError, match=r"licence=.* is about nothing"):
+    with pytest.raises(ManifestError, match=r"licence=.* is about nothing") as caught:
         prepare(corpora, tmp_path / "prepared", leave_out=["licence=*NC*"])
+    assert caught.value.expected.endswith(": age, clear_terms, label, license, tags")
     assert not list((tmp_path / "prepared").glob("*"))
-    with pytest.raises(ManifestError, match="or leave out less"):
+    with pytest.raises(ManifestError, match=r"0 bad clips; 4 left out .*\n.*or leave out less"):
         prepare(corpora, tmp_path / "prepared", leave_out=["label=*"])
+
+
+def test_a_rule_that_no_clip_is_like_is_said(corpora, tmp_path):
+    _, notes = prepare_folder(corpora, tmp_path / "prepared", leave_out=["license=NC", "label=rain"])
+    assert notes == [
+        "weather: 2 clips left out by label=rain",
+        "no clip left out by license=NC: no license is like that",
+    ]
+    # One whose clips another rule took is like some.
+    _, notes = prepare_folder(corpora, tmp_path / "again", leave_out=["label=wind", "clear_terms=false"])
+    assert notes == ["weather: 2 clips left out by label=wind"]
 
 
 def test_the_command_takes_several_rules_and_says_what_they_did(corpora, tmp_path):

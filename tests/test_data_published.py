@@ -313,3 +313,14 @@ def test_a_corpus_with_a_bad_clip_and_one_of_an_unknown_label(tmp_path):
         "tau_urban_scenes/moon-lisbon-1-2-a",
         "tau_urban_scenes/tram-lisbon-1-3-a",
     ]
+
+
+def test_a_corpus_known_by_name_is_prepared_without_clips_of_some_label(tmp_path):
+    speech_commands(tmp_path / "root")
+    rules = ["word=bed", "word=nobody says this"]
+    _, notes = prepare_named("speech_commands", tmp_path / "root", tmp_path / "out", leave_out=rules)
+    assert [record.fields["word"] for record in Manifest.read(tmp_path / "out").records] == ["seven"]
+    assert notes[-2:] == [
+        "1 clip left out by word=bed",
+        "no clip left out by word=nobody says this: no word is like that",
+    ]

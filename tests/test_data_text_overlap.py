@@ -36,7 +36,7 @@ def write_text(folder: Path, name: str, text: str) -> Path:
 def test_texts_are_found_over_lines_case_and_punctuation_but_not_over_words(tmp_path):
     labels = [
         {"text": "THE BIRCH CANOE SLID ON"},
-        {"text": "the birch canoe slid on"},  # of another speaker
+        {"text": "the birch canoe slid on", "sentence": "The birch canoe slid on."},  # of another speaker
         {"text": "glue the sheet to paper"},
         {"text": "it was ours"},
         {"captions": ["a dog's bark, far away in rain", "another"], "sentence": 7},
@@ -44,13 +44,13 @@ def test_texts_are_found_over_lines_case_and_punctuation_but_not_over_words(tmp_
     archive = write_set(tmp_path / "eval" / "read", labels)
     novel = write_text(tmp_path, "a.txt", "It was ours: “The birch\ncanoe slid — on!” Glue the white sheet to paper.")
     other = write_text(tmp_path, "b.txt", "A dog’s bark far away in\n\nrain")
-    report = find_text_overlap([novel, other], [archive], fields=["text", "captions", "sentence"])
+    report = find_text_overlap([novel, other], [archive], root=tmp_path, fields=["text", "captions", "sentence"])
     assert [(one.file, one.text, one.clips) for one in report.found] == [
         ("a.txt", "THE BIRCH CANOE SLID ON", ("read/c0", "read/c1")),
         ("b.txt", "a dog's bark, far away in rain", ("read/c4",)),
     ]
     assert (report.texts, report.too_short, report.words_read) == (3, 2, 21)
-    assert len(find_text_overlap([novel], [archive], fields=["text"], least_words=3).found) == 2
+    assert len(find_text_overlap([novel], [archive], root=tmp_path, fields=["text"], least_words=3).found) == 2
 
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=30)
@@ -64,9 +64,9 @@ def test_as_a_search_in_the_joined_words_says(tmp_path_factory, read, said, leas
     novel = write_text(folder, "novel.txt", ", ".join(read))
     if not any(said):
         with pytest.raises(ManifestError, match="no text"):
-            find_text_overlap([novel], [archive], least_words=least)
+            find_text_overlap([novel], [archive], root=folder, least_words=least)
         return
-    found = {one.text for one in find_text_overlap([novel], [archive], least_words=least).found}
+    found = {one.text for one in find_text_overlap([novel], [archive], root=folder, least_words=least).found}
     joined = f" {' '.join(read)} "
     assert found == {" ".join(words) for words in said if len(words) >= least and f" {' '.join(words)} " in joined}
 
@@ -83,10 +83,16 @@ def test_the_command_lists_what_it_found_and_says_so_by_its_status(tmp_path):
     assert done.exit_code == 1 and "glue the sheet to paper" in done.stdout
     assert "1 of 1 evaluation texts are in 1 files (6 words)" in " ".join(done.stdout.split())
     report = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
-    assert report["found"] == [{"file": "a.txt", "text": "glue the sheet to paper", "clips": ["read/c0"]}]
+    assert report["found"] == [{"file": "deep/a.txt", "text": "glue the sheet to paper", "clips": ["read/c0"]}]
     assert CliRunner().invoke(app, [*arguments, "--least-words", "6"]).exit_code == 0
     missing = CliRunner().invoke(app, [*arguments, "--field", "caption"])
     assert isinstance(missing.exception, ManifestError) and "--field" in missing.exception.fix
     (tmp_path / "novels" / "deep" / "b.txt").write_bytes(b"caf\xe9")
     broken = CliRunner().invoke(app, arguments)
     assert isinstance(broken.exception, ManifestError) and "UTF-8" in broken.exception.expected
+    nowhere = CliRunner().invoke(app, ["text-overlap", str(tmp_path / "nowhere"), str(tmp_path / "eval")])
+    assert isinstance(nowhere.exception, ManifestError) and nowhere.exception.got == "no such file or folder"
+    alone = CliRunner().invoke(
+        app, ["text-overlap", str(tmp_path / "novels" / "deep" / "a.txt"), arguments[2], "--json"]
+    )
+    assert json.loads(alone.stdout)["found"][0]["file"] == "a.txt"

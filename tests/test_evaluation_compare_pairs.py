@@ -315,6 +315,7 @@ def test_differences_without_room_in_a_line_are_in_the_next(tmp_path):
 def test_the_verb_refuses_with_what_to_type(folder):
     done = uniwhisper(*WORDS, "--pair", FILES[0], cwd=folder)
     assert done.returncode == 2 and "takes two values" in done.stderr
+    assert " none " in uniwhisper("compare", *FILES[:2], "--pair", cwd=folder).stderr
     done = uniwhisper("compare", *FILES[:2], "--pair", FILES[2], "--json", cwd=folder)
     assert done.returncode == 2 and "takes two values" in done.stderr
     done = uniwhisper(*WORDS, "--pair", *FILES[:2], cwd=folder)

@@ -11,6 +11,7 @@ from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixt
 from uniwhisper.cli.app import app
 from uniwhisper.reproduce import at_once
 from uniwhisper.reproduce.at_once import visible_gpus
+from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 
 
@@ -61,6 +62,16 @@ def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data,
     # Floors and starts need none.
     at_once.run_at_once(chain, ["S", "log-mel"], [0], ["reproduce"], at_once=2, say=lambda _: None)
     assert "gate" not in {one.name for one in steps[-1]}
+    # Nor has every scale one.
+    ungated = replace(chain, scale=replace(chain.scale, gate_steps=None))
+    at_once.run_at_once(ungated, rows, [0], ["reproduce"], at_once=2, say=lambda _: None)
+    assert "U-seed0.train" in {one.name for one in steps[-1]} and "gate" not in {one.name for one in steps[-1]}
+    # One that was run before keeps the seed of its S, whichever seeds are asked for now.
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "gate.json").write_text(json.dumps({"seed": 4, "passed": True, "results": {}}))
+    at_once.run_at_once(chain, rows, [3, 4], ["reproduce"], at_once=2, say=lambda _: None)
+    (gate,) = [one for one in steps[-1] if one.name == "gate"]
+    assert gate.after == ("S-seed4.train",) and gate.command[-4:] == ("--seed", "4", "--alone", "gate")
 
     # A start that is trained but not chosen yet is not done; one that is chosen is not trained again.
     state = tmp_path / "out" / "S-seed0" / "row.json"
@@ -72,6 +83,16 @@ def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data,
         steps.clear()
         at_once.run_at_once(chain, rows, [0], ["reproduce"], at_once=2, say=lambda _: None)
         assert ("S-seed0.train" in [one.name for one in steps[1]]) == left
+
+
+def test_the_process_of_the_gate_runs_the_gate_and_nothing_else(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(Chain, "ask_gate", lambda chain, seeds, _: done.append((chain.despite_gate, list(seeds))))
+    monkeypatch.setattr(Chain, "run", lambda *_, **__: done.append("rows"))
+    write_smoke_data(tmp_path / "data", training_variants=1, evaluation_variants=1)
+    arguments = ["reproduce", "smoke", "-o", str(tmp_path), "--despite-gate", "--seed", "4", "--alone", "gate"]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    assert done == [(True, [4])] and not (tmp_path / "table.md").exists()
 
 
 def test_a_row_that_fails_is_named_with_its_log(tmp_path, monkeypatch):

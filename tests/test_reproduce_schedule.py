@@ -46,12 +46,30 @@ def test_each_waits_for_what_it_starts_from_and_no_more_run_than_allowed(tmp_pat
     assert (tmp_path / "logs" / "V.log").read_text() == "said\n"
 
 
+def test_of_what_is_alike_the_first_goes_first(tmp_path):
+    errands = [
+        errand(tmp_path, "V", "b", code="0"), errand(tmp_path, "W", "a", code="0"),
+        errand(tmp_path, "a", code="0"), errand(tmp_path, "b", code="0"),
+    ]  # fmt: skip
+    said = []
+    run_errands(errands, tmp_path / "logs", at_once=1, devices=[], say=said.append)
+    assert [line.split(":")[0] for line in said if line.endswith("begun")] == ["a", "b", "V", "W"]
+
+
 def test_a_failure_is_named_and_stops_only_what_waits_for_it(tmp_path):
-    fails = errand(tmp_path, "S", code="import sys; sys.exit('no such thing')")
-    errands = [fails, errand(tmp_path, "U", "S"), errand(tmp_path, "V", "U"), errand(tmp_path, "other")]
+    words = "error: no such thing\\n  expected one\\n  got      none\\n  fix      make it\\n"
+    fails = errand(tmp_path, "S", code=f"import sys; print('begins', flush=True); sys.exit('{words}')")
+    crashes = errand(tmp_path, "X", code="import sys; print('error: an old one'); 1 / 0")
+    errands = [fails, crashes, errand(tmp_path, "U", "S"), errand(tmp_path, "V", "U"), errand(tmp_path, "other")]
+    said = []
     with pytest.raises(OutputError) as caught:
-        run_errands(errands, tmp_path / "logs", at_once=1, devices=[], say=lambda _: None)
-    assert "1 of 4 failed: S" in str(caught.value)
+        run_errands(errands, tmp_path / "logs", at_once=1, devices=[], say=said.append)
+    assert "2 of 5 failed: S, X" in str(caught.value)
+    # Its own words are there at once, not only in a file.
+    assert [line for line in said if line.startswith("S: ")][2:] == [
+        "S: error: no such thing", "S:   expected one", "S:   got      none", "S:   fix      make it"
+    ]  # fmt: skip
+    assert [line for line in said if line.startswith("X: ")][2:] == ["X: ZeroDivisionError: division by zero"]
     assert "not begun, for they wait for one that failed: U, V" in str(caught.value)
     assert (tmp_path / "other").is_file() and not (tmp_path / "U").exists()
     assert "no such thing" in (tmp_path / "logs" / "S.log").read_text()

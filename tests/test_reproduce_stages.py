@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from test_reproduce import data, lm, small_chain, small_size  # noqa: F401 (fixtures)
 from uniwhisper.core.errors import DeviceMemoryError, OutputError, RecipeError
+from uniwhisper.data.manifest import Manifest
 from uniwhisper.evaluation import ladder, selection
 from uniwhisper.evaluation.encoders import open_encoder
 from uniwhisper.evaluation.runner import evaluate
@@ -195,3 +196,7 @@ def test_a_development_suite_that_was_trained_on_is_refused(data, lm, tmp_path):
     with pytest.raises(SuiteError, match="recordings were trained on"):
         heard.run(["S"], [0], lambda _: None, judge=False)
     assert not (tmp_path / "out").exists()
+    # A corpus of which every clip was left out is still described in the manifest.
+    manifest = chain.manifest
+    others = [record for record in manifest.records if record.corpus != "made_music"]
+    require_development(heard.scale, heard.development, Manifest.of(others, manifest.corpora, manifest.root, []))

@@ -38,13 +38,16 @@ def text_overlap(
     from uniwhisper.data.overlap import evaluation_archives
     from uniwhisper.data.text_overlap import FIELDS, find_text_overlap
 
-    files = sorted(texts.rglob("*.txt")) if texts.is_dir() else [texts]
+    files = sorted(texts.rglob("*.txt")) if texts.is_dir() else [texts] * texts.exists()
     if not files:
-        raise ManifestError(f"no text in {texts}", expected="a folder with .txt files", got="none", fix="name it")
+        got = "none" if texts.is_dir() else "no such file or folder"
+        fix = "name what `uniwhisper pretrain-lm` is given"
+        raise ManifestError(f"no text in {texts}", expected="a .txt file, or a folder with some", got=got, fix=fix)
     with task_progress() as progress:
         report = find_text_overlap(
             files,
             evaluation_archives(evaluation),
+            root=texts if texts.is_dir() else texts.parent,
             fields=fields or FIELDS,
             least_words=least_words,
             progress=partial(progress, "texts"),

@@ -27,7 +27,8 @@ def _split(args: Sequence[str]) -> Iterator[str]:
             given = [word.partition("=")[2]] if word != OPTION else [next(waiting, "")]
             given.append(next(waiting, ""))
             if not all(given) or any(value.startswith("-") for value in given):
-                raise ValueError(f"takes two values, as {OPTION} A.json B.json; got: {' '.join(filter(None, given))}")
+                got = " ".join(filter(None, given)) or "none"
+                raise ValueError(f"takes two values, as {OPTION} A.json B.json; got: {got}")
             for value in given:
                 yield from (OPTION, value)
         else:

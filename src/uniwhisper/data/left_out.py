@@ -37,7 +37,14 @@ class Rule:
         """Whether the clip is left out. A list holds several values; a field that is not there has none."""
         value = fields.get(self.field)
         values = value if isinstance(value, list | tuple) else [value]
-        return any(fnmatchcase(str(one).casefold(), self.pattern.casefold()) for one in values if one is not None)
+        pattern = self.pattern.casefold()
+        return any(fnmatchcase(text, pattern) for one in values if one is not None for text in _as_typed(one))
+
+
+def _as_typed(value: Any) -> list[str]:
+    """A value as a pattern may have it: a table with gaps holds 3 as 3.0."""
+    whole = [str(int(value))] if isinstance(value, float) and value.is_integer() else []
+    return [str(value).casefold(), *whole]
 
 
 class LeftOut:
@@ -51,16 +58,23 @@ class LeftOut:
         self._rules = [Rule.parse(text) for text in rules]
         self._counts: Counter[tuple[str, Rule]] = Counter()
         self._fields: set[str] = set()
+        self._matched: set[Rule] = set()
+
+    @property
+    def count(self) -> int:
+        """Clips left out so far."""
+        return self._counts.total()
 
     def remaining(self, corpus: str, clips: Iterable[SourceClip]) -> Iterator[SourceClip]:
         """The clips of a corpus that no rule is about."""
         for clip in clips:
-            self._fields.update(rule.field for rule in self._rules if rule.field in clip.fields)
-            matched = next((rule for rule in self._rules if rule.matches(clip.fields)), None)
-            if matched is None:
-                yield clip
+            self._fields.update(clip.fields)
+            matched = [rule for rule in self._rules if rule.matches(clip.fields)]
+            self._matched.update(matched)
+            if matched:
+                self._counts[corpus, matched[0]] += 1
             else:
-                self._counts[corpus, matched] += 1
+                yield clip
 
     def require_used(self) -> None:
         """Refuse a rule about a field that no clip has: it would leave out nothing, in silence.
@@ -72,10 +86,18 @@ class LeftOut:
         if unknown:
             raise ManifestError(
                 f"--leave-out {unknown[0]} is about nothing",
-                expected="a field that some clip has",
+                expected=f"one of the clips' fields: {', '.join(sorted(self._fields)) or 'they have none'}",
                 got=f"no clip with the field {unknown[0].field!r}",
                 fix="name a field as the corpora write it, or leave out that option",
             )
+
+    def unmatched_lines(self) -> list[str]:
+        """A note for each rule that no clip is like: a pattern without `*` has to be the whole value."""
+        return [
+            f"no clip left out by {rule}: no {rule.field} is like that"
+            for rule in dict.fromkeys(self._rules)
+            if rule not in self._matched
+        ]
 
     def lines(self, corpus: str) -> list[str]:
         """What was left out of a corpus, for its notes."""

@@ -39,6 +39,8 @@ class Written:
     """One line for each clip that was left out because it was bad."""
     problems: tuple[ManifestError, ...] = ()
     """The same with what mends each, where `prepare` left them out."""
+    notes: tuple[str, ...] = ()
+    """What `prepare` says of no corpus alone."""
 
 
 class ManifestWriter:

@@ -64,7 +64,7 @@ def prepare_named(
             root, [corpus], output, problems=problems, on_problem=on_problem, overwrite=overwrite, leave_out=leave_out,
             workers=workers, progress=progress,
         )  # fmt: skip
-    return written, corpus.notes
+    return written, [*corpus.notes, *written.notes]
 
 
 def lhotse_recipes() -> list[str]:

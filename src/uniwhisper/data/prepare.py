@@ -103,7 +103,8 @@ def prepare_folder(
     )  # fmt: skip
     notes = [f"{corpus.name}: {line}" for corpus in corpora for line in corpus.notes]
     others = sorted(set(Store(folder).folders()) - {corpus.name for corpus in corpora})
-    return written, notes + [f"{name}: left out, it holds no corpus and no {DESCRIPTION_NAME}" for name in others]
+    notes += [f"{name}: left out, it holds no corpus and no {DESCRIPTION_NAME}" for name in others]
+    return written, notes + list(written.notes)
 
 
 def write_corpora(
@@ -161,14 +162,16 @@ def write_corpora(
             raise ManifestError(
                 f"{root} holds no usable clip",
                 expected="at least one clip that can be decoded",
-                got=f"{len(problems)} bad clips" + (f", the first: {problems[0].one_line}" if problems else ""),
+                got=f"{len(problems)} bad clips"
+                + (f", the first: {problems[0].one_line}" if problems else "")
+                + f"; {left_out.count:,} left out by --leave-out" * bool(leave_out),
                 fix="mend the corpora" + ", or leave out less" * bool(leave_out),
             )
         written = writer.finish([problem.one_line for problem in problems], on_problem=on_problem)
     for corpus in corpora:
         corpus.notes.extend(left_out.lines(corpus.name))
         corpus.notes.extend(placeholders[corpus.name].lines())
-    return replace(written, problems=tuple(problems))
+    return replace(written, problems=tuple(problems), notes=tuple(left_out.unmatched_lines()))
 
 
 def find_corpora(

@@ -23,6 +23,7 @@ class FoundText:
     """An evaluation text that stands in a file."""
 
     file: str
+    """Relative to the folder of the texts."""
     text: str
     """As the first of its clips has it."""
     clips: tuple[str, ...]
@@ -53,6 +54,7 @@ def find_text_overlap(
     files: Sequence[Path],
     archives: Sequence[Path],
     *,
+    root: Path,
     fields: Sequence[str] = FIELDS,
     least_words: int = LEAST_WORDS,
     progress: Progress | None = None,
@@ -62,6 +64,7 @@ def find_text_overlap(
     Args:
         files: UTF-8 text.
         archives: tars of evaluation sets.
+        root: folder that holds the files, at any depth.
         fields: of a clip's labels, where its texts are; what is no text there is left out.
         least_words: of a text that is looked for.
         progress: told how many files are done.
@@ -69,14 +72,14 @@ def find_text_overlap(
     Raises:
         ManifestError: a file that cannot be read as UTF-8, a damaged archive, or no text in any of these fields.
     """
-    looked_for: dict[tuple[str, ...], tuple[str, list[str]]] = {}
+    looked_for: dict[tuple[str, ...], tuple[str, dict[str, None]]] = {}
     short: set[tuple[str, ...]] = set()
     for clip, text in _texts(archives, fields):
         words = tuple(words_of(text))
         if len(words) < least_words:
             short.add(words)
         else:
-            looked_for.setdefault(words, (text, []))[1].append(clip)
+            looked_for.setdefault(words, (text, {}))[1][clip] = None  # once, though two fields say it
     if not looked_for and not short:
         fix = "name the field with --field; where an evaluation set has no texts, there is nothing to compare"
         raise ManifestError(
@@ -95,7 +98,8 @@ def find_text_overlap(
             for one in by_start.get(tuple(words[place : place + least_words]), ())
             if tuple(words[place : place + len(one)]) == one
         }
-        found += [FoundText(file.name, looked_for[one][0], tuple(looked_for[one][1])) for one in here]
+        name = file.relative_to(root).as_posix()
+        found += [FoundText(name, looked_for[one][0], tuple(looked_for[one][1])) for one in here]
         if progress is not None:
             progress(done, len(files))
     return TextOverlap(tuple(sorted(found)), len(looked_for), len(short), read)

@@ -90,6 +90,8 @@ def run_errands(
                 elif process.returncode:
                     failed.append(name)
                     say(f"{name}: FAILED with status {process.returncode}: {logs / f'{name}.log'}")
+                    for line in _last_words(logs / f"{name}.log"):
+                        say(f"{name}: {line}")
                 else:
                     done.append(name)
                     order.done(name)
@@ -103,8 +105,16 @@ def run_errands(
             expected="every row's process to end with status 0",
             got=f"{len(done)} that did"
             + (f"; not begun, for they wait for one that failed: {', '.join(left)}" * bool(left)),
-            fix=f"read {logs / failed[0]}.log, mend the cause and type the same command again",
+            fix=f"do what it says (all of it: {logs / failed[0]}.log) and type the command again",
         )
+
+
+def _last_words(log: Path) -> list[str]:
+    """What a process said of its failure: an error of ours, which takes four lines, else its last line."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = [line for line in lines if line.strip()][-4:]
+    ours = [line.split()[0] for line in last] == ["error:", "expected", "got", "fix"]
+    return last if ours else last[-1:]
 
 
 def _another(places: Iterable[int], slot: int, devices: int) -> bool:
