@@ -56,6 +56,7 @@ def kept(manifest: Manifest) -> set[str]:
         (["label=win"], "abcd"),  # the whole value, not a part
         (["age=3"], "abc"),  # as a table with gaps holds a whole number
         (["age=3.0"], "abc"),
+        (["license=mixed"], "abc"),  # a clip without one has its corpus's
     ],
 )
 def test_clips_of_such_fields_are_not_in_the_manifest(corpora, tmp_path, rules, left):

@@ -9,6 +9,9 @@ from typing import Any
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.sources.clip import SourceClip
 
+LICENCE_FIELD = "license"
+"""As corpora write it clip by clip."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -65,11 +68,16 @@ class LeftOut:
         """Clips left out so far."""
         return self._counts.total()
 
-    def remaining(self, corpus: str, clips: Iterable[SourceClip]) -> Iterator[SourceClip]:
-        """The clips of a corpus that no rule is about."""
+    def remaining(self, corpus: str, licence: str, clips: Iterable[SourceClip]) -> Iterator[SourceClip]:
+        """The clips of a corpus that no rule is about.
+
+        Args:
+            licence: the corpus's: the `license` of a clip that has no such field.
+        """
         for clip in clips:
-            self._fields.update(clip.fields)
-            matched = [rule for rule in self._rules if rule.matches(clip.fields)]
+            fields = {LICENCE_FIELD: licence} | clip.fields
+            self._fields.update(fields)
+            matched = [rule for rule in self._rules if rule.matches(fields)]
             self._matched.update(matched)
             if matched:
                 self._counts[corpus, matched[0]] += 1

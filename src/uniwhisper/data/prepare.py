@@ -136,7 +136,7 @@ def write_corpora(
 
     def clips() -> Iterator[tuple[Corpus, SourceClip]]:
         for corpus in corpora:
-            for clip in left_out.remaining(corpus.name, corpus.clips):
+            for clip in left_out.remaining(corpus.name, corpus.description.licence, corpus.clips):
                 yield corpus, clip
 
     def check(item: tuple[Corpus, SourceClip]) -> Record | ManifestError:
