@@ -325,3 +325,17 @@ def test_the_verb_refuses_with_what_to_type(folder):
     assert done.returncode == 2 and "on both sides" in done.stderr
     done = uniwhisper("compare", *FILES[:2], "--pair", FILES[0], FILES[3], cwd=folder)
     assert done.returncode == 0 and "S0/toy.json is in 2 pairs" in done.stderr
+
+
+def test_an_average_over_other_tasks_is_left_out_and_said(tmp_path):
+    """One encoder was trained on the corpus of a task: for it that task stands apart."""
+    known = (toy_task("one", "music", 4), toy_task("two", "speech", 3, 60, in_domain=True, in_domain_corpora=["x"]))
+    write_result(tmp_path, "a", *toy_result("a", 0.4))
+    write_result(tmp_path, "b", *toy_result("b", 0.8, known))
+    done = uniwhisper("compare", "a.json", "b.json", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {row["of"] for row in json.loads(done.stdout)["differences"]} == {"one", "two"}
+    assert "no average headline: two counts there for some of these results only" in done.stderr
+    assert "no average in_domain: two counts there" in done.stderr
+    write_result(tmp_path, "c", *toy_result("c", 0.8))
+    assert "no average" not in uniwhisper("compare", "a.json", "c.json", cwd=tmp_path).stderr

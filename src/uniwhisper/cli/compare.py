@@ -41,12 +41,14 @@ def compare(
 
     from uniwhisper.cli.output import note
     from uniwhisper.evaluation.compare import compare as run
-    from uniwhisper.evaluation.compare import open_result
+    from uniwhisper.evaluation.compare import open_result, unlike_averages
     from uniwhisper.evaluation.compare_parts import common_part
 
     # Files of several folders may have one name, so they are named as they were typed.
     opened = [replace(open_result(path), name=str(path)) for path in (first, second, *(pair or []))]
     opened, shared = common_part(opened)
+    for line in unlike_averages(opened):
+        note(line)
     if pair:
         from uniwhisper.cli.compare_pairs import compare_and_print
 

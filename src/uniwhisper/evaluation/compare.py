@@ -157,6 +157,28 @@ def average_places(
     return found
 
 
+def unlike_averages(opened: Sequence[Opened]) -> list[str]:
+    """A line for `headline` and `in_domain` each where it is over other tasks in some of these results.
+
+    Nothing is compared there: a task counts as in-domain for an encoder that was trained on its corpus.
+    """
+    lines = []
+    for side in ("headline", "in_domain"):
+        sets = [
+            {
+                name
+                for by_measure in each.result["averages"][side].values()
+                for a in by_measure.values()
+                for name in a["tasks"]
+            }
+            for each in opened
+        ]
+        some = sorted(set.union(*sets) - set.intersection(*sets))
+        if some:
+            lines.append(f"no average {side}: {', '.join(some)} counts there for some of these results only")
+    return lines
+
+
 def weighted_draws(opened: Opened, places: Sequence[Place], draws: Draws, which: int) -> np.ndarray:
     """Resampled mean of the domains' means over the tasks at `places`, float64 (resamples,).
 
