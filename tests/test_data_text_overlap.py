@@ -71,6 +71,15 @@ def test_as_a_search_in_the_joined_words_says(tmp_path_factory, read, said, leas
     assert found == {" ".join(words) for words in said if len(words) >= least and f" {' '.join(words)} " in joined}
 
 
+def test_a_sentence_without_spaces_is_as_many_words_as_signs(tmp_path):
+    archive = write_set(tmp_path / "zh", [{"text": "今天天气很好。"}, {"text": "你好"}])
+    novel = write_text(tmp_path, "a.txt", "他说：「今天\n天气，很好」。")
+    report = find_text_overlap([novel], [archive], root=tmp_path)
+    assert [one.text for one in report.found] == ["今天天气很好。"] and (report.texts, report.too_short) == (1, 1)
+    assert words_of("wav2vec在AI里, c'est 3月") == ["wav2vec", "在", "ai", "里", "c'est", "3", "月"]
+    assert words_of("สวัสดี")[0] == "ส" and words_of("안녕 하세요") == ["안녕", "하세요"]
+
+
 def test_words():
     assert words_of("Don’t — “STOP”, he_said: 3 o'clock's") == ["don't", "stop", "he", "said", "3", "o'clock's"]
 

@@ -15,7 +15,9 @@ FIELDS = ("text", "transcript", "transcription", "sentence", "caption", "txt")
 """Where evaluation sets keep what is said; a list holds several texts."""
 LEAST_WORDS = 5
 """Shorter texts are everywhere: `it was a day` says nothing about a leak."""
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Letters of scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, kana and Chinese characters."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['’][^\W_{_UNSPACED}]+)*")
 
 
 @dataclass(frozen=True, order=True)
@@ -46,7 +48,10 @@ class TextOverlap:
 
 
 def words_of(text: str) -> list[str]:
-    """Words without case and punctuation; an apostrophe within a word is part of it."""
+    """Words without case and punctuation; an apostrophe within a word is part of it.
+
+    Where a script puts no spaces between words, each sign counts as one.
+    """
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
 
 
