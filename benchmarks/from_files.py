@@ -49,6 +49,7 @@ def noise(lengths_samples: list[int]) -> Iterator[np.ndarray]:
 def recorded(corpus: Path, lengths_samples: list[int]) -> Iterator[np.ndarray]:
     """What a corpus's clips are end to end, cut at these lengths; from its first clip again when there are no more."""
     clips = [(path, clip) for path in sorted(corpus.glob("*.tar")) for clip in index_archive(path)]
+    assert clips, f"no tar with clips in {corpus}"
     waves = (read(read_member(path, clip.offset, clip.size), name=clip.key) for path, clip in cycle(clips))
     left_S = np.zeros(0, np.float32)
     for samples in lengths_samples:

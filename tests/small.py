@@ -24,32 +24,39 @@ SMALL_ENCODER = EncoderConfig(mel_bins=80, width=32, heads=2, layers=2)
 QUIET = Console(stderr=True, quiet=True)
 
 
+LANGUAGE_MODEL = LanguageModelRecipe(
+    vocabulary=300,
+    width=32,
+    layers=2,
+    heads=2,
+    feedforward_width=64,
+    context_tokens=32,
+    sequences_per_step=4,
+    steps=3,
+    exercises_per_step=4,
+    exercise_tokens=32,
+)
+READING = ReadingText(
+    ("Write down what is said.",),
+    ((("What do you hear?", "a bell", ("a bell",)),), (("What is this?", "rain", ("rain",)),)),
+)
+
+
+def write_texts(folder: Path) -> list[Path]:
+    """Two short texts, the same each time."""
+    folder.mkdir(parents=True)
+    for index in range(2):
+        (folder / f"{index}.txt").write_text("The bell rings once. A dog barks at the rain. " * 40)
+    return list(folder.glob("*.txt"))
+
+
 def write_language_model(folder: Path) -> Path:
     """A two-layer language model pretrained for a few steps on two short texts."""
-    texts = folder / "texts"
-    texts.mkdir(parents=True)
-    for index in range(2):
-        (texts / f"{index}.txt").write_text("The bell rings once. A dog barks at the rain. " * 40)
-    recipe = LanguageModelRecipe(
-        vocabulary=300,
-        width=32,
-        layers=2,
-        heads=2,
-        feedforward_width=64,
-        context_tokens=32,
-        sequences_per_step=4,
-        steps=3,
-        exercises_per_step=4,
-        exercise_tokens=32,
-    )
     pretrain_lm(
-        list(texts.glob("*.txt")),
-        ReadingText(
-            ("Write down what is said.",),
-            ((("What do you hear?", "a bell", ("a bell",)),), (("What is this?", "rain", ("rain",)),)),
-        ),
+        write_texts(folder / "texts"),
+        READING,
         folder / "lm",
-        recipe,
+        LANGUAGE_MODEL,
         device=torch.device("cpu"),
         overwrite=False,
         console=QUIET,

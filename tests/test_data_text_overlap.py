@@ -1,8 +1,7 @@
 """Evaluation texts in a language model's reading: tars and texts made here, and a search by hand."""
 
-import io
+import inspect
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -10,21 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from toy_corpora import write_tar
 from uniwhisper.cli.data import app
+from uniwhisper.cli.data_text_overlap import text_overlap
 from uniwhisper.core.errors import ManifestError
-from uniwhisper.data.text_overlap import find_text_overlap, words_of
+from uniwhisper.data.text_overlap import FIELDS, LEAST_WORDS, find_text_overlap, words_of
 
 
 def write_set(folder: Path, labels: list[dict]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "part.tar"
-    with tarfile.open(path, "w") as tar:
-        for number, one in enumerate(labels):
-            for name, content in ((f"c{number}.wav", b"RIFF"), (f"c{number}.json", json.dumps(one).encode())):
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-    return path
+    clips = (((f"c{n}.wav", b"RIFF"), (f"c{n}.json", json.dumps(one).encode())) for n, one in enumerate(labels))
+    return write_tar(folder / "part.tar", [member for clip in clips for member in clip])
 
 
 def write_text(folder: Path, name: str, text: str) -> Path:
@@ -78,6 +72,14 @@ def test_a_sentence_without_spaces_is_as_many_words_as_signs(tmp_path):
     assert [one.text for one in report.found] == ["今天天气很好。"] and (report.texts, report.too_short) == (1, 1)
     assert words_of("wav2vec在AI里, c'est 3月") == ["wav2vec", "在", "ai", "里", "c'est", "3", "月"]
     assert words_of("สวัสดี")[0] == "ส" and words_of("안녕 하세요") == ["안녕", "하세요"]
+
+
+def test_what_the_command_says_of_its_defaults_is_what_they_are():
+    """A verb imports inside its function, so its signature repeats them."""
+    parameters = inspect.signature(text_overlap).parameters
+    assert parameters["least_words"].default == LEAST_WORDS
+    (said,) = (one.show_default for one in parameters["fields"].annotation.__metadata__)
+    assert said == ", ".join(FIELDS)
 
 
 def test_words():

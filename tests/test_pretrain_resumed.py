@@ -14,27 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from command import uniwhisper
-from small import QUIET
+from small import LANGUAGE_MODEL, QUIET, READING, write_texts
 from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.data.reading_text import ReadingText
-from uniwhisper.training.pretrain_lm import LanguageModelRecipe, pretrain_lm
+from uniwhisper.training.pretrain_lm import pretrain_lm
 
-RECIPE = LanguageModelRecipe(
-    vocabulary=300,
-    width=32,
-    layers=2,
-    heads=2,
-    feedforward_width=64,
-    context_tokens=32,
-    sequences_per_step=4,
-    steps=40,
-    exercises_per_step=4,
-    exercise_tokens=32,
-)
-READING = ReadingText(
-    ("Write down what is said.",),
-    ((("What do you hear?", "a bell", ("a bell",)),), (("What is this?", "rain", ("rain",)),)),
-)
+RECIPE = replace(LANGUAGE_MODEL, steps=40)
 
 
 def pretrain(folder: Path, *, recipe=RECIPE, reading=READING, resume=False, overwrite=False):
@@ -51,9 +36,7 @@ def start_process(folder: Path) -> subprocess.Popen:
 
 @pytest.fixture
 def place(tmp_path):
-    (tmp_path / "texts").mkdir()
-    for index in range(2):
-        (tmp_path / "texts" / f"{index}.txt").write_text("The bell rings once. A dog barks at the rain. " * 40)
+    write_texts(tmp_path / "texts")
     return tmp_path
 
 

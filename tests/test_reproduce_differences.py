@@ -64,3 +64,12 @@ def test_the_interval_of_a_row_holds_its_score(runs):
     assert low < score < high and score == pytest.approx(
         np.mean([json.loads(runs["U", s].read_text())["averages"]["headline"]["mean"]["knn"]["score"] for s in (0, 1)])
     )
+
+
+def test_the_interval_of_a_row_reaches_over_each_of_its_seeds(runs):
+    """One of four draws of two seeds is the one alone, one the other: a weak and a strong run, far apart."""
+    weak, strong = open_result(runs["S", 0]), open_result(runs["U", 0])
+    alone = {name: levels([run])["knn"][0] for name, run in (("weak", weak), ("strong", strong))}
+    assert alone["strong"] - alone["weak"] > 0.1
+    _, low, high = levels([weak, strong])["knn"]
+    assert low < alone["weak"] and high > alone["strong"]

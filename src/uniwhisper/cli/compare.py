@@ -1,6 +1,6 @@
 """`uniwhisper compare`: the difference between two encoders with its interval, or that over several pairs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,8 +37,6 @@ def compare(
 
     Results of parts of one suite (`evaluate --task`) are compared on the tasks that all have; averages are over these.
     """
-    from dataclasses import replace
-
     from uniwhisper.cli.output import note
     from uniwhisper.evaluation.compare import compare as run
     from uniwhisper.evaluation.compare import open_result, unlike_averages

@@ -55,11 +55,10 @@ def import_corpus(
     if root is not None and len(names) > 1:
         raise typer.BadParameter(f"--root is one corpus's checkout; for {len(names)} give --checkouts FOLDER")
     found = {name: (source_named(name), root or checkouts / name) for name in names}
-    missing = next((folder for _, folder in found.values() if not folder.is_dir()), None)
-    if missing is not None:  # before minutes of listening
-        fix = "clone the repository that --list names into it"
-        raise ManifestError(f"no checkout at {missing}", expected="a folder", got="none", fix=fix)
-    for name in found:
+    for name, (source, checkout) in found.items():  # before minutes of listening
+        if not checkout.is_dir():
+            fix = f"git clone https://github.com/{source.repository} {checkout}"
+            raise ManifestError(f"no checkout at {checkout}", expected="a folder", got="none", fix=fix)
         check_output(output / name, overwrite=overwrite, folder_with=DESCRIPTION_NAME)
     heard = None
     if against:

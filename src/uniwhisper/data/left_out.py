@@ -72,10 +72,10 @@ class LeftOut:
         """The clips of a corpus that no rule is about.
 
         Args:
-            licence: the corpus's: the `license` of a clip that has no such field.
+            licence: the corpus's: the `license` of a clip that has no such field, or an empty one.
         """
         for clip in clips:
-            fields = {LICENCE_FIELD: licence} | clip.fields
+            fields = clip.fields | {LICENCE_FIELD: clip.fields.get(LICENCE_FIELD) or licence}
             self._fields.update(fields)
             matched = [rule for rule in self._rules if rule.matches(fields)]
             self._matched.update(matched)

@@ -9,9 +9,9 @@ import numpy as np
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.evaluation import bootstrap
-from uniwhisper.evaluation.averages import FRAMES, place_of, weights_of
+from uniwhisper.evaluation.averages import FRAMES, place_of
 from uniwhisper.evaluation.bootstrap import Difference
-from uniwhisper.evaluation.compare import Opened, common_poolings, paired_draws
+from uniwhisper.evaluation.compare import Opened, common_poolings, paired_draws, weighted_draws
 from uniwhisper.evaluation.compare_pairs import mean_differences
 from uniwhisper.evaluation.paired import Place
 
@@ -82,10 +82,8 @@ def levels(runs: Sequence[Opened]) -> dict[str, tuple[float, float, float] | Non
             continue
         of_runs = []
         for run, average, drawn in zip(runs, averages, draws, strict=True):
-            tasks = average["tasks"]
-            weights = weights_of([_task(run, task) for task in tasks])
-            places = [(task, *_place(run, task, poolings[0], measure)) for task in tasks]
-            of_runs.append(weights @ np.stack([drawn[place][0] for place in places]))
+            places = [(task, *_place(run, task, poolings[0], measure)) for task in average["tasks"]]
+            of_runs.append(weighted_draws(run, places, drawn, 0))
         low, high = bootstrap.interval(bootstrap.over_training_seeds(np.stack(of_runs)))
         found[measure] = (float(np.mean([average["score"] for average in averages])), low, high)
     return found
