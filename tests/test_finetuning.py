@@ -94,7 +94,7 @@ def test_a_table_is_parted_as_its_header_is(tmp_path, delimiter):
     read = read_labels(tmp_path / "list.csv")
     assert read.labels == ["x, y", "z", "x, y", "z"] and read.paths[1].name == "b, c.wav"
     (tmp_path / "list.csv").write_text("file|label\na.wav|x\n")
-    with pytest.raises(ManifestError, match=r"got: the columns file\|label"):
+    with pytest.raises(ManifestError, match=r"got: the columns file\|label\n  fix: part the columns by commas"):
         read_labels(tmp_path / "list.csv")
 
 

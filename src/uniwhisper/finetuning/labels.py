@@ -104,11 +104,14 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
     there = [*(reader.fieldnames or ())]
     names = {ours: columns.get(ours, ours) for ours in COLUMNS if ours != "split" or ours in there or ours in columns}
     if not rows or not set(names.values()) <= set(there):
+        fix = "say what they are called here: --column path=… --column label=…" if rows else None
+        if rows and len(there) == 1:
+            fix = "part the columns by commas, tabs or semicolons"
         raise _bad_csv(
             path,
             f"the columns {' and '.join(names.values())}, and at least one row",
             f"the columns {', '.join(there) or 'of an empty file'}" + ("" if rows else ", and no row"),
-            fix="say what they are called here: --column path=… --column label=…" if rows else None,
+            fix=fix,
         )
     rows = [{ours: row[name] for ours, name in names.items()} for row in rows]
     for number, row in enumerate(rows, 2):
