@@ -81,6 +81,25 @@ def test_a_rule_about_a_field_that_no_clip_has_is_refused_and_nothing_is_written
         prepare(corpora, tmp_path / "prepared", leave_out=["label=*"])
 
 
+def test_such_a_rule_is_refused_before_any_audio_is_read(corpora, tmp_path):
+    for clip in CLIPS:
+        (corpora / "weather" / f"{clip['id']}.wav").write_bytes(b"no sound at all")
+    done: list[int] = []
+    for skip_bad in (False, True):
+        with pytest.raises(ManifestError, match=r"licence=.* is about nothing"):
+            prepare(
+                corpora, tmp_path / "prepared", leave_out=["age=9", "licence=*NC*"], skip_bad=skip_bad,
+                progress=lambda clips, _: done.append(clips),
+            )  # fmt: skip
+    assert not done
+
+
+@pytest.mark.parametrize("rule", ["age=9", "label=fog"])  # in the last clip only; in every clip
+def test_a_rule_that_leaves_nothing_out_changes_no_clip(corpora, tmp_path, rule):
+    without = prepare(corpora, tmp_path / "without")
+    assert prepare(corpora, tmp_path / "with", leave_out=[rule]).records == without.records
+
+
 def test_a_rule_that_no_clip_is_like_is_said(corpora, tmp_path):
     _, notes = prepare_folder(corpora, tmp_path / "prepared", leave_out=["license=NC", "label=rain"])
     assert notes == [

@@ -1,14 +1,18 @@
 """Clips that a training set is to go without, by what their fields say: a licence, a speaker, a kind of label."""
 
+import pickle
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.sources.clip import SourceClip
 
+Listed = TypeVar("Listed")
 LICENCE_FIELD = "license"
 """As corpora write it clip by clip."""
 
@@ -84,14 +88,36 @@ class LeftOut:
             else:
                 yield clip
 
-    def require_used(self) -> None:
-        """Refuse a rule about a field that no clip has: it would leave out nothing, in silence.
+    def once_known(self, listed: Iterator[Listed], folder: Path) -> Iterator[Listed]:
+        """What is listed (from `remaining`), the first of it only when a clip with each rule's field was seen.
+
+        So a rule about a field that no clip has, which would leave out nothing, is refused before work on any clip.
+
+        Args:
+            folder: where what waits lies meanwhile, in a file without a name: clips are more than memory holds.
 
         Raises:
-            ManifestError: there is one.
+            ManifestError: (before the first is given) there is such a rule.
         """
-        unknown = [rule for rule in self._rules if rule.field not in self._fields]
-        if unknown:
+        with tempfile.TemporaryFile(dir=folder) as waiting:
+            count = 0
+            while self._unknown():
+                clip = next(listed, None)
+                if clip is None:
+                    self._require_known()
+                    break
+                pickle.dump(clip, waiting)
+                count += 1
+            waiting.seek(0)
+            for _ in range(count):
+                yield pickle.load(waiting)
+        yield from listed
+
+    def _unknown(self) -> list[Rule]:
+        return [rule for rule in self._rules if rule.field not in self._fields]
+
+    def _require_known(self) -> None:
+        if unknown := self._unknown():
             raise ManifestError(
                 f"--leave-out {unknown[0]} is about nothing",
                 expected=f"one of the clips' fields: {', '.join(sorted(self._fields)) or 'they have none'}",

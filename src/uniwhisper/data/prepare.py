@@ -134,22 +134,25 @@ def write_corpora(
     _recording.cache_clear()
     left_out = LeftOut(leave_out)
 
-    def clips() -> Iterator[tuple[Corpus, SourceClip]]:
-        for corpus in corpora:
-            for clip in left_out.remaining(corpus.name, corpus.description.licence, corpus.clips):
-                yield corpus, clip
+    named = {corpus.name: corpus for corpus in corpora}
 
-    def check(item: tuple[Corpus, SourceClip]) -> Record | ManifestError:
-        corpus, clip = item
+    def clips() -> Iterator[tuple[str, SourceClip]]:
+        for name, corpus in named.items():
+            for clip in left_out.remaining(name, corpus.description.licence, corpus.clips):
+                yield name, clip
+
+    def check(item: tuple[str, SourceClip]) -> Record | ManifestError:
+        name, clip = item
         try:
-            return check_clip(store, clip, corpus=corpus)
+            return check_clip(store, clip, corpus=named[name])
         except ManifestError as error:
             return error
 
-    descriptions = {corpus.name: corpus.description for corpus in corpora}
+    descriptions = {name: corpus.description for name, corpus in named.items()}
     placeholders = {name: PlaceholderCount(description) for name, description in descriptions.items()}
     with ManifestWriter(output, descriptions, root, overwrite=overwrite) as writer:
-        for done, result in enumerate(in_threads(check, clips(), workers), start=1):
+        listed = left_out.once_known(clips(), Path(output))
+        for done, result in enumerate(in_threads(check, listed, workers), start=1):
             if isinstance(result, Record):
                 writer.add(result)
                 placeholders[result.corpus].add(result.id, result.fields)
@@ -157,7 +160,6 @@ def write_corpora(
                 on_problem(result)
             if progress is not None:
                 progress(done, None)
-        left_out.require_used()
         if not writer.count:
             raise ManifestError(
                 f"{root} holds no usable clip",
