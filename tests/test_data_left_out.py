@@ -12,8 +12,12 @@ from typer.testing import CliRunner
 
 from uniwhisper.cli.data import app
 from uniwhisper.core.errors import ManifestError
+from uniwhisper.data.indexed import IndexedManifest
 from uniwhisper.data.left_out import Rule
 from uniwhisper.data.manifest import Manifest
+from uniwhisper.data.measured import measure
+from uniwhisper.data.merge import merge
+from uniwhisper.data.overlap import OverlapReport, without_overlap
 from uniwhisper.data.prepare import prepare, prepare_folder
 
 CLIPS = (
@@ -109,6 +113,61 @@ def test_a_rule_that_no_clip_is_like_is_said(corpora, tmp_path):
     # One whose clips another rule took is like some.
     _, notes = prepare_folder(corpora, tmp_path / "again", leave_out=["label=wind", "clear_terms=false"])
     assert notes == ["weather: 3 clips left out by label=wind"]
+
+
+def header(folder: Path) -> dict:
+    return json.loads((folder / "manifest.jsonl").read_text().split("\n")[0])
+
+
+def test_the_manifest_says_what_was_left_out_by_which_rule(corpora, tmp_path):
+    rules = ["label=rain", "license=CC*", "label=fog"]  # a clip of both counts for the first; the last is like none
+    manifest = prepare(corpora, tmp_path / "prepared", leave_out=rules)
+    assert manifest.left_out == {"label=rain": {"weather": 2}, "license=CC*": {}, "label=fog": {}}
+    assert list(manifest.left_out) == rules
+    assert header(tmp_path / "prepared")["left_out"] == [
+        {"rule": "label=rain", "clips": {"weather": 2}},
+        {"rule": "license=CC*", "clips": {}},
+        {"rule": "label=fog", "clips": {}},
+    ]
+    # It is known of the manifest, and no part of what identifies a training set.
+    assert Manifest.of(manifest.records, manifest.corpora, manifest.root).hash == manifest.hash
+    assert IndexedManifest.open(tmp_path / "prepared").left_out == manifest.left_out
+    manifest.write(tmp_path / "copy")
+    assert Manifest.read(tmp_path / "copy").left_out == manifest.left_out
+
+
+def test_the_first_line_of_a_manifest_without_rules_has_no_word_of_them(corpora, tmp_path):
+    manifest = prepare(corpora, tmp_path / "prepared")
+    known = {"format", "version", "hash", "root", "counts", "corpora", "skipped"}
+    assert set(header(tmp_path / "prepared")) == known and manifest.left_out == {}
+
+
+def test_what_was_left_out_is_still_said_of_manifests_made_of_it(corpora, tmp_path):
+    (corpora / "other").mkdir()
+    for path in (corpora / "weather").iterdir():
+        (corpora / "other" / path.name).write_bytes(path.read_bytes())
+    for name in ("weather", "other"):
+        (tmp_path / name).mkdir()
+        (corpora / name).rename(tmp_path / name / name)
+        rules = ["label=rain", "age=3"] if name == "other" else ["label=rain"]
+        prepare(tmp_path / name, tmp_path / f"prepared-{name}", leave_out=rules)
+    merge([tmp_path / "prepared-weather", tmp_path / "prepared-other"], tmp_path / "merged")
+    merged = Manifest.read(tmp_path / "merged")
+    assert merged.left_out == {"label=rain": {"weather": 2, "other": 2}, "age=3": {"other": 1}}
+    measure(merged, tmp_path / "measured")
+    assert Manifest.read(tmp_path / "measured").left_out == merged.left_out
+    report = OverlapReport(merged.hash, "", 0, 0, 0, ())
+    assert without_overlap(merged, report).left_out == merged.left_out
+
+
+@pytest.mark.parametrize("wrong", [3, ["label=rain"], [{"rule": "label=rain"}], [{"rule": "a=b", "clips": {"c": "x"}}]])
+def test_a_first_line_that_says_it_otherwise_is_refused(corpora, tmp_path, wrong):
+    prepare(corpora, tmp_path / "prepared")
+    path = tmp_path / "prepared" / "manifest.jsonl"
+    first, rest = path.read_text().split("\n", 1)
+    path.write_text(json.dumps(json.loads(first) | {"left_out": wrong}) + "\n" + rest)
+    with pytest.raises(ManifestError, match=r"line 1\n.*`left_out`"):
+        Manifest.read(path)
 
 
 def test_the_command_takes_several_rules_and_says_what_they_did(corpora, tmp_path):

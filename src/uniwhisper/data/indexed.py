@@ -22,7 +22,7 @@ from uniwhisper.core.files import atomic_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.corpora import parse_description
 from uniwhisper.data.index import FOLD_DIGITS, ClipIndex, fold_key
-from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record, parse_header, parse_record, root_of
+from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record, left_out_of, parse_header, parse_record, root_of
 
 _ROW = np.dtype([("line", "<i8"), ("samples", "<i4"), ("fold_key", "<u4")])
 MOST_CLIPS_IN_MEMORY = 1_000_000
@@ -124,6 +124,7 @@ class IndexedManifest(Manifest):
             corpora=corpora,
             root=root or root_of(path, header),
             skipped=tuple(header["skipped"]),
+            left_out=left_out_of(path, header),
             index=index,
             stated_hash=header["hash"],
         )

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data.sources.clip import SourceClip
 
+LeftOutClips = Mapping[str, Mapping[str, int]]
+"""Rule as it was typed -> corpus -> clips that it left out. A clip counts for the first rule that it is like."""
 Listed = TypeVar("Listed")
 LICENCE_FIELD = "license"
 """As corpora write it clip by clip."""
@@ -133,7 +135,24 @@ class LeftOut:
             if rule not in self._matched
         ]
 
+    @property
+    def clips(self) -> LeftOutClips:
+        """What every rule left out so far, in their order."""
+        return {
+            str(rule): {name: count for (name, other), count in self._counts.items() if other == rule}
+            for rule in self._rules
+        }
+
     def lines(self, corpus: str) -> list[str]:
         """What was left out of a corpus, for its notes."""
         counts = {rule: count for (name, rule), count in self._counts.items() if name == corpus}
         return [f"{count:,} clip{'s' * (count != 1)} left out by {rule}" for rule, count in counts.items()]
+
+
+def joined(several: Iterable[LeftOutClips]) -> LeftOutClips:
+    """What was left out of several manifests together."""
+    together: dict[str, Counter[str]] = {}
+    for each in several:
+        for rule, clips in each.items():
+            together.setdefault(rule, Counter()).update(clips)
+    return together

@@ -3,6 +3,7 @@
 The first line is a header {format, version, hash, root, counts, corpora, skipped}, every other line a record. `hash`
 covers the descriptions of the corpora and the records in the order of their ids, and nothing else: not where the
 files lie, not when or in what order they were found. Everything that is drawn in training is a function of it.
+Where rules left clips out, the header says by which: left_out, [{rule, clips: {corpus: count}}].
 """
 
 import json
@@ -20,6 +21,7 @@ from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.corpora import CorpusDescription, parse_description
+from uniwhisper.data.left_out import LeftOutClips
 from uniwhisper.data.sources.parquet_cells import read as read_cell
 from uniwhisper.data.storage import Root, Store, is_inside, is_url
 
@@ -83,6 +85,8 @@ class Manifest:
     """Folder or URL."""
     skipped: tuple[str, ...] = ()
     """One line for each clip that was left out because it was bad."""
+    left_out: LeftOutClips = field(default_factory=dict)
+    """What `prepare` was told to go without; empty where it was told nothing."""
 
     def __post_init__(self) -> None:
         ids = [record.id for record in self.records]
@@ -95,6 +99,7 @@ class Manifest:
         corpora: Mapping[str, CorpusDescription],
         root: Root,
         skipped: Sequence[str] = (),
+        left_out: LeftOutClips | None = None,
     ) -> "Manifest":
         """A manifest of records in any order.
 
@@ -105,7 +110,7 @@ class Manifest:
         for one, other in pairwise(ordered):
             if one.id == other.id:
                 raise duplicate_id(one, other)
-        return cls(tuple(ordered), dict(corpora), root, tuple(skipped))
+        return cls(tuple(ordered), dict(corpora), root, tuple(skipped), left_out or {})
 
     @classmethod
     def read(cls, path: Path, *, root: Root | None = None) -> "Manifest":
@@ -142,7 +147,8 @@ class Manifest:
         for number, record in enumerate(records, start=2):
             if record.corpus not in corpora:
                 raise _bad_line(path, number, f"one of the corpora {sorted(corpora)}", f"corpus {record.corpus!r}")
-        manifest = cls(records, corpora, root or root_of(path, header), tuple(header["skipped"]))
+        skipped, left_out = tuple(header["skipped"]), left_out_of(path, header)
+        manifest = cls(records, corpora, root or root_of(path, header), skipped, left_out)
         if manifest.hash != header["hash"]:
             raise ManifestError(
                 f"{path} was changed after it was written",
@@ -201,7 +207,7 @@ class Manifest:
         with ManifestWriter(folder, self.corpora, self.root, overwrite=overwrite) as writer:
             for record in self.records:
                 writer.add(record)
-            return writer.finish(self.skipped).path
+            return writer.finish(self.skipped, left_out=self.left_out).path
 
 
 def count_clips(records: Iterable[Record]) -> dict[str, dict[str, float]]:
@@ -234,6 +240,18 @@ def duplicate_id(one: Record, other: Record) -> ManifestError:
 def root_of(path: Path, header: Mapping[str, Any]) -> Root:
     """What the archives of the manifest at `path` are relative to, as its `header` says."""
     return header["root"] if is_url(header["root"]) else path.parent / header["root"]
+
+
+def left_out_of(path: Path, header: Mapping[str, Any]) -> LeftOutClips:
+    """What rules left out of the manifest at `path`, as its `header` says; errors as `Manifest.read`."""
+    try:
+        return {
+            str(rule["rule"]): {str(name): int(count) for name, count in rule["clips"].items()}
+            for rule in header.get("left_out", [])
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        expected = "`left_out` as [{rule, clips: {corpus: count}}]"
+        raise _bad_line(path, 1, expected, repr(header["left_out"])) from None
 
 
 def parse_header(path: Path, line: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from uniwhisper.core.identity import hash_bytes
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.archive import raise_problem
 from uniwhisper.data.corpora import CorpusDescription
+from uniwhisper.data.left_out import LeftOutClips
 from uniwhisper.data.manifest import FORMAT, MANIFEST_NAME, VERSION, Record, canonical, corpora_parts, duplicate_id
 from uniwhisper.data.storage import Root, is_url
 
@@ -93,22 +94,27 @@ class ManifestWriter:
             self._put_aside()
 
     def finish(
-        self, skipped: Sequence[str] = (), *, on_problem: Callable[[ManifestError], None] = raise_problem
+        self,
+        skipped: Sequence[str] = (),
+        *,
+        left_out: LeftOutClips | None = None,
+        on_problem: Callable[[ManifestError], None] = raise_problem,
     ) -> Written:
         """Merge what was added and write the manifest.
 
         Args:
-            skipped: one line for each clip left out so far.
+            skipped: one line for each clip left out so far because it was bad.
+            left_out: what rules left out.
             on_problem: told of each record whose id was there before; if it returns, that record is left out.
 
         Raises:
             ManifestError: through the default `on_problem`.
         """
-        left_out = list(skipped)
+        bad = list(skipped)
 
         def drop(error: ManifestError) -> None:
             on_problem(error)
-            left_out.append(error.one_line)
+            bad.append(error.one_line)
 
         self._put_aside()
         clips: Counter[str] = Counter()
@@ -139,12 +145,14 @@ class ManifestWriter:
             "root": root,
             "counts": counts,
             "corpora": {name: description.as_json() for name, description in self._corpora.items()},
-            "skipped": left_out,
+            "skipped": bad,
         }
+        if left_out:
+            header["left_out"] = [{"rule": rule, "clips": dict(clips)} for rule, clips in left_out.items()]
         with self._temporary.open("wb") as file, body.open("rb") as records:
             file.write(canonical(header).encode() + b"\n")
             copyfileobj(records, file)
-        return Written(self._path, content_hash, counts, tuple(left_out))
+        return Written(self._path, content_hash, counts, tuple(bad))
 
     def _put_aside(self) -> None:
         if not self._piece:

@@ -90,7 +90,7 @@ def measure(
             writer.add(record)
             if progress is not None:
                 progress(done, len(manifest.records))
-        return writer.finish(manifest.skipped)
+        return writer.finish(manifest.skipped, left_out=manifest.left_out)
 
 
 def _asked(description: CorpusDescription) -> CorpusDescription:

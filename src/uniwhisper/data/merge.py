@@ -8,6 +8,7 @@ from pathlib import Path
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.core.files import check_output
 from uniwhisper.data.corpora import CorpusDescription
+from uniwhisper.data.left_out import joined
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest
 from uniwhisper.data.manifest_writer import ManifestWriter, Written
 from uniwhisper.data.storage import Root, is_url
@@ -40,7 +41,8 @@ def merge(sources: Sequence[Path], output: Path, *, overwrite: bool = False) -> 
             prefix = "" if is_url(root) else _prefix(Path(manifest.root), Path(root))
             for record in manifest.records:
                 writer.add(replace(record, archive=prefix + record.archive))
-        return writer.finish([line for manifest in manifests for line in manifest.skipped])
+        skipped = [line for manifest in manifests for line in manifest.skipped]
+        return writer.finish(skipped, left_out=joined(manifest.left_out for manifest in manifests))
 
 
 def _common_root(roots: Sequence[Root]) -> Root:

@@ -198,7 +198,7 @@ def without_overlap(manifest: Manifest, report: OverlapReport) -> Manifest:
     leaking = set(report.training_ids)
     kept = (record for record in manifest.records if record.id not in leaking)
     lines = [f"{name}: also in an evaluation set" for name in report.training_ids]
-    return Manifest.of(kept, manifest.corpora, manifest.root, [*manifest.skipped, *lines])
+    return Manifest.of(kept, manifest.corpora, manifest.root, [*manifest.skipped, *lines], manifest.left_out)
 
 
 def refuse_overlap(report: OverlapReport) -> None:

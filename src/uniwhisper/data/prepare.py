@@ -65,7 +65,7 @@ def prepare(
         skip_bad: leave bad clips out and name them in `Manifest.skipped`, instead of stopping at the first.
         splits: of corpora that come in several; None: those named train…, or all if there are none.
         leave_out: rules `FIELD=PATTERN`: clips with such a field are not decoded and not in the manifest, their number
-            is in the corpus's notes.
+            is in the corpus's notes and, by rule, in `Manifest.left_out`.
         workers: threads that decode (decoding releases Python's lock); None: one for each usable core.
         progress: told now and then how many clips are done; how many there are is not known before the end.
 
@@ -169,7 +169,8 @@ def write_corpora(
                 + f"; {left_out.count:,} left out by --leave-out" * bool(leave_out),
                 fix="mend the corpora" + ", or leave out less" * bool(leave_out),
             )
-        written = writer.finish([problem.one_line for problem in problems], on_problem=on_problem)
+        lines = [problem.one_line for problem in problems]
+        written = writer.finish(lines, left_out=left_out.clips, on_problem=on_problem)
     for corpus in corpora:
         corpus.notes.extend(left_out.lines(corpus.name))
         corpus.notes.extend(placeholders[corpus.name].lines())
