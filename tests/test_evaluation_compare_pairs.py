@@ -209,6 +209,40 @@ def test_a_model_on_both_sides_is_refused(folder):
     assert refused.value.got == "U0 is a first, and U0, of the same model, a second"
 
 
+def called(pairs, labels):
+    for pair, both in zip(pairs, labels, strict=True):
+        for side, label in zip(pair, both, strict=True):
+            side.result["model"]["label"] = label
+    return pairs
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [("S-seed0", "U-seed0"), ("U-seed1", "S-seed1"), ("S-seed2", "U-seed2")],
+        [("S0", "U0"), ("S1", "U1"), ("U2", "S2")],
+        [("a", "b"), ("b", "a"), ("a", "b")],
+        [("S-seed0", "U-seed0"), ("U-seed1", "C-seed1"), ("S-seed2", "U-seed2")],
+    ],
+)
+def test_a_recipe_on_both_sides_is_refused_where_names_tell(folder, labels):
+    with pytest.raises(CompareError, match="recipe that is on both sides"):
+        compare_pairs(called(pairs_of(folder), labels))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [("model", "model")] * 3,  # `--model runs/x/model`: nothing is known
+        [("S-seed0", "S-seed1"), ("S-seed2", "S-seed3"), ("S-seed4", "S-seed5")],  # what the seed alone makes
+        [("S-seed0", "S-seed0"), ("U-seed0", "U-seed0"), ("U-seed1", "U-seed1")],  # two experiments, over their rows
+        [("log-mel", "U-seed0"), ("log-mel", "U-seed1"), ("log-mel", "U-long-seed0")],
+    ],
+)
+def test_names_that_tell_nothing_refuse_nothing(folder, labels):
+    assert compare_pairs(called(pairs_of(folder), labels)).tasks
+
+
 def test_a_model_that_has_no_seeds_may_be_in_every_pair(folder):
     """As log-mel is: all of the spread is then the other side's."""
     pairs = [(opened(folder, "S0"), opened(folder, f"U{seed}")) for seed in range(3)]
@@ -323,6 +357,8 @@ def test_the_verb_refuses_with_what_to_type(folder):
     assert "S0/toy.json U0/toy.json and S0/toy.json U0/toy.json" in " ".join(done.stderr.split())
     done = uniwhisper("compare", *FILES[:2], "--pair", FILES[1], FILES[3], cwd=folder)
     assert done.returncode == 2 and "on both sides" in done.stderr
+    done = uniwhisper("compare", *FILES[:2], "--pair", FILES[3], FILES[2], cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "") and "U1/toy.json (U1) is a first" in done.stderr
     done = uniwhisper("compare", *FILES[:2], "--pair", FILES[0], FILES[3], cwd=folder)
     assert done.returncode == 0 and "S0/toy.json is in 2 pairs" in done.stderr
 

@@ -4,6 +4,7 @@ Bootstrap, level by level: pairs (the two results of one training seed stay toge
 each, with the same clips for all. One pair gives the interval without the first level.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from uniwhisper.evaluation.compare import (
 from uniwhisper.evaluation.paired import Place
 
 Key = TypeVar("Key", bound=Hashable)
+_OF_A_SEED = re.compile(r"[-_. ]*(seed)?[-_. ]*\d+$")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def refuse_repeated(pairs: Sequence[tuple[Opened, Opened]]) -> None:
     """Refuse pairs that are no further runs: an interval over them would be too narrow, or of nothing.
 
     Raises:
-        CompareError: a model is on both sides, or two pairs are of the same models.
+        CompareError: a model is on both sides, or two pairs are of the same models; or, as far as names tell, a recipe
+            is on both sides, as where the results of one pair were swapped.
     """
     firsts = {_model(first): first for first, _ in pairs}
     for _, second in pairs:
@@ -119,6 +122,28 @@ def refuse_repeated(pairs: Sequence[tuple[Opened, Opened]]) -> None:
                 fix="leave one of them out, or name the files of another seed",
             )
         seen[models] = first, second
+    _refuse_swapped(pairs)
+
+
+def _refuse_swapped(pairs: Sequence[tuple[Opened, Opened]]) -> None:
+    # Two models of one name tell nothing: all may lie in folders called `model`, or be compared with themselves.
+    telling = [pair for pair in pairs if _recipe(pair[0]) != _recipe(pair[1])]
+    firsts = {_recipe(first): first for first, _ in telling}
+    for _, second in telling:
+        if (first := firsts.get(_recipe(second))) is not None:
+            labels = first.result["model"]["label"], second.result["model"]["label"]
+            raise CompareError(
+                "a recipe that is on both sides cannot be compared",
+                expected="first a result of the one recipe, in every pair, and second one of the other",
+                got=f"{first.name} ({labels[0]}) is a first, and {second.name} ({labels[1]}) a second",
+                fix="swap the two files of one pair: A1.json B1.json --pair A2.json B2.json; where only the names are "
+                "alike, change those (`model.label` in the files)",
+            )
+
+
+def _recipe(opened: Opened) -> str:
+    """What a model is called, without the number of its training seed."""
+    return _OF_A_SEED.sub("", opened.result["model"]["label"])
 
 
 def in_several(pairs: Sequence[tuple[Opened, Opened]]) -> dict[str, int]:
