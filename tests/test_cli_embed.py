@@ -53,6 +53,22 @@ def left_in(folder: Path) -> list[str]:
 # What it does
 
 
+def test_a_file_is_a_line_of_what_is_said_whatever_it_is_called(run, good, tmp_path, monkeypatch):
+    bad, renamed, output = tmp_path / "not\nthere\r.wav", good.rename(tmp_path / "go\nod.wav"), tmp_path / "v.parquet"
+    said = rf"{tmp_path}/not\nthere\r.wav"
+    status, _, err = run(renamed, bad, "-o", output)
+    assert status == 1 and len(err.splitlines()) == 2
+    assert err.splitlines()[1].startswith(f"failed: {said}: ")
+    assert pq.read_table(output)["path"].to_pylist() == [str(renamed)]
+    _, out, _ = run(renamed, bad, "-o", output, "--overwrite", "--json")
+    assert [each["path"] for each in json.loads(out)["failed"]] == [str(bad)]
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as on a terminal: a table
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "250")
+    _, _, err = run(renamed, bad, "-o", output, "--overwrite")
+    assert said in err and "failed: " not in err
+
+
 def test_vectors_of_a_folder(run, tone_files, tiny_model, tmp_path):
     output = tmp_path / "new folder" / "vectors.parquet"
     status, out, err = run(tone_files[0].parent, "-o", output)

@@ -278,6 +278,36 @@ def test_classify_names_failures_and_writes_probabilities(made, sounds, tmp_path
     assert uniwhisper("classify", bad, "--classifier", made).returncode == 2
 
 
+AWKWARD = {"a\nb": r"a\nb", "c\rd": r"c\rd", "e\tf": r"e\tf", "g\x1b[2Jh": r"g\x1b[2Jh", "i\u2028j é": r"i\u2028j é"}
+"""Names that a file may have, and what they are called where a file is a line."""
+
+
+def test_a_file_is_a_line_whatever_it_is_called(made, sounds, tmp_path):
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for folder in (good, bad):
+        folder.mkdir()
+        for name in AWKWARD:
+            content = (sounds / "noise" / "0.wav").read_bytes() if folder == good else b"RIFF nothing"
+            (folder / f"{name}.wav").write_bytes(content)
+    arguments = ["classify", good, bad, "--classifier", made]
+    done = uniwhisper(*arguments, "-o", tmp_path / "out.csv")
+    assert done.returncode == 1
+    lines = [line.split("\t") for line in done.stdout.removesuffix("\n").split("\n")]
+    shown = sorted(f"{name}.wav" for name in AWKWARD.values())
+    assert sorted(Path(name).name for name, _ in lines) == shown
+    assert all(label.startswith("noise ") for _, label in lines)
+    failed = [line for line in done.stderr.split("\n") if line.startswith("failed: ")]
+    assert sorted(line.split(": ")[1] for line in failed) == [str(bad / name) for name in shown]
+    assert not set("\r\x1b\u2028") & set(done.stdout + done.stderr)
+    # Programs get the names as they are.
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    told = json.loads(uniwhisper(*arguments, "--json").stdout)
+    for named in ([row[0] for row in rows[1:]], [each["path"] for each in told["files"]]):
+        assert sorted(named) == sorted(str(good / f"{name}.wav") for name in AWKWARD)
+    assert {each["path"] for each in told["failed"]} == {str(bad / f"{name}.wav") for name in AWKWARD}
+
+
 def test_a_reader_that_goes_away_costs_no_table(made, sounds, tmp_path):
     """`uniwhisper classify … -o table.csv | head`"""
     words = [sys.executable, "-m", "uniwhisper", "classify", str(sounds / "noise"), "--classifier", str(made)]

@@ -1,7 +1,7 @@
 """`uniwhisper classify`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -29,10 +29,8 @@ def classify(
 
     Exit status 0: all done. 1: some files failed, the rest is there. 2: no file could be classified.
     """
-    import csv
-
     from uniwhisper.audio.find import audio_paths_and_missing
-    from uniwhisper.cli.output import audio_progress, check_ending, note, print_failures, print_json
+    from uniwhisper.cli.output import audio_progress, check_ending, note, one_line, print_failures, print_json
     from uniwhisper.core.files import atomic_output, check_apart, check_output
 
     if output is not None:
@@ -59,10 +57,9 @@ def classify(
             atomic_output(output, overwrite=overwrite) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", *done.classes])
+            _write_row(file, ["path", "label", *done.classes])
             for name, label, row in zip(done.names, done.labels, done.probabilities, strict=True):
-                writer.writerow([name, label, *(f"{value:.6f}" for value in row)])
+                _write_row(file, [name, label, *(f"{value:.6f}" for value in row)])
     if failures:
         print_failures(failures)
     best_NC = (-done.probabilities).argsort(axis=1, kind="stable")[:, :top]
@@ -75,6 +72,14 @@ def classify(
         print_json({"classifier": str(classifier), "files": rows, "failed": failed})
     else:
         for name, row, best in zip(done.names, done.probabilities, best_NC, strict=True):
-            print("\t".join([name, *(f"{done.classes[c]} {row[c]:.2f}" for c in best)]))
+            print("\t".join(map(one_line, [name, *(f"{done.classes[c]} {row[c]:.2f}" for c in best)])))
     if failures:
         raise typer.Exit(1 if done.names else 2)
+
+
+def _write_row(file: TextIO, cells: list[str]) -> None:
+    import csv
+
+    # A carriage return alone is left without quotes, and is the end of a row to whoever reads it.
+    quoting = csv.QUOTE_ALL if any("\r" in cell for cell in cells) else csv.QUOTE_MINIMAL
+    csv.writer(file, lineterminator="\n", quoting=quoting).writerow(cells)

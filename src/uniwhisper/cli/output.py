@@ -1,6 +1,7 @@
 """What every verb prints, and where: results to stdout, everything else to stderr, progress as bars or lines."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +26,8 @@ _ENDINGS = frozenset((
     ".feather", ".safetensors", ".zip",
 ))
 # fmt: on
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What breaks a line or, on a terminal, does worse; file names may hold all of it but 0."""
 
 
 class _Log:
@@ -74,16 +77,21 @@ def print_facts(facts: Mapping[str, str]) -> None:
         print(f"{name:<{width}}  {value}".replace("\n", "\n" + " " * (width + 2)))
 
 
+def one_line(text: str) -> str:
+    """`text` with control characters spelled out, a line break as `\\n`. For people; JSON and tables keep names."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def note(message: str) -> None:
-    """One line on stderr."""
-    print(message, file=sys.stderr)
+    """One line on stderr, whatever names are in it."""
+    print(one_line(message), file=sys.stderr)
 
 
 def print_error(error: UserError) -> None:
     """A user's error on stderr: the problem, then what was expected, what came, and what to do."""
     from rich.text import Text
 
-    text = Text.assemble(("error: ", "bold red"), (error.problem, "bold"))
+    text = Text.assemble(("error: ", "bold red"), (one_line(error.problem), "bold"))
     for label, value in (("expected", error.expected), ("got", error.got), ("fix", error.fix)):
         text.append(f"\n  {label:<9}", "dim").append(value)
     stderr_console().print(text, soft_wrap=True)
@@ -103,7 +111,7 @@ def print_failures(failures: Sequence["Failure"]) -> None:
     table = Table("failed", "reason", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.columns[0].overflow = "fold"
     for failure in failures:
-        table.add_row(Text(failure.name, "red"), Text(failure.reason))
+        table.add_row(Text(one_line(failure.name), "red"), Text(one_line(failure.reason)))
     console.print(table)
 
 
