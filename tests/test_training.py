@@ -457,6 +457,46 @@ def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_pa
     assert len(lines) == 2 and all(set(line) == {"sound"} and math.isfinite(line["sound"]) for line in lines)
 
 
+WHEN_SCORED = ["steps=5", "data.holdout_folds=3", "loop.checkpoint_every_steps=2", "loop.validate_every_steps=2"]
+
+
+@pytest.mark.parametrize(("interrupted", "done"), [(1, 2), (2, 4), (3, 5)])
+def test_a_held_out_loss_that_is_interrupted_costs_no_step_and_is_said_once(
+    recipe, prepared, tmp_path, monkeypatch, interrupted, done
+):
+    import uniwhisper.training.loop as loop
+
+    changed = override(recipe, WHEN_SCORED)
+    run(changed, prepared, tmp_path / "whole")
+    scored, trained, originals = [], [], (loop.held_out_loss, loop.train_step)
+
+    def interrupt(*arguments):
+        scored.append(arguments)
+        if len(scored) == interrupted:
+            raise KeyboardInterrupt
+        return originals[0](*arguments)
+
+    def count(*arguments):
+        trained.append(arguments)
+        return originals[1](*arguments)
+
+    monkeypatch.setattr(loop, "held_out_loss", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(changed, prepared, tmp_path / "stopped")
+    monkeypatch.setattr(loop, "train_step", count)
+    run(changed, prepared, tmp_path / "stopped", resume=True)
+    assert len(trained) == 5 - done
+
+    def told(folder: Path) -> list[dict]:
+        timed = ("audio_seconds_per_second", "train_seconds")
+        return [{key: value for key, value in line.items() if key not in timed} for line in read_metrics(folder)]
+
+    assert [line["step"] for line in told(tmp_path / "whole")] == [1, 2, 2, 3, 4, 4, 5, 5]
+    assert told(tmp_path / "stopped") == told(tmp_path / "whole")
+    run(changed, prepared, tmp_path / "stopped", resume=True)  # of a run that is done: nothing is left to do
+    assert told(tmp_path / "stopped") == told(tmp_path / "whole") and len(trained) == 5 - done
+
+
 def test_what_takes_long_beside_the_steps_says_how_far_it_is(recipe, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(seldom, "LINE_SECONDS", 0.0)
     said = Console(file=io.StringIO())

@@ -29,7 +29,7 @@ from uniwhisper.training.execution import carry_out, what_takes_less
 from uniwhisper.training.learner import INSTRUCTIONS, Learner
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction, set_learning_rates
 from uniwhisper.training.recipe import Recipe, require
-from uniwhisper.training.record import LossAverage, RunRecord, SilentRecord, plot_metrics
+from uniwhisper.training.record import LossAverage, RunRecord, SilentRecord, plot_metrics, read_metrics
 from uniwhisper.training.run_folder import cost_facts, kept_model, open_run_folder, write_start
 from uniwhisper.training.step import StepResult, held_out_loss, train_step
 
@@ -100,6 +100,8 @@ def _train(
     progress = Progress(step=0, audio_seconds=0.0, train_seconds=0.0, threads=torch.get_num_threads())
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, model, optimizer)
+    # Of every rank before any goes on: the first will write there.
+    unscored = checkpoint is not None and not _has_held_out(output, progress.step)
     tokenizer = learner.reader(model)
     share = recipe.data.mean_share
     require(share == 0 or not isinstance(tokenizer, TextForm), "data.mean_share", "0: no audio tokens here", share)
@@ -121,6 +123,14 @@ def _train(
                 )
         for reason, count in batches.left_out.items():
             record.say(f"{count:,} clips {reason}")
+
+        def score_held_out(step: int) -> None:
+            asked = held_out_batches(manifest, tokenizer, recipe.data, cache=cache)
+            held_out = held_out_loss(model, record.counted(asked, "held-out clips"), recipe, device)
+            record.write({"step": step, "held_out_loss_by_domain": held_out})
+
+        if unscored and _scores_held_out(recipe, progress.step):
+            score_held_out(progress.step)
         average, nonfinite, clock = LossAverage(), 0, time.monotonic()
         logged_audio, logged_seconds = progress.audio_seconds, progress.train_seconds
         for step, batch in batches:
@@ -159,12 +169,6 @@ def _train(
                 )
                 average = LossAverage()
                 logged_audio, logged_seconds = progress.audio_seconds, progress.train_seconds
-            every = recipe.loop.validate_every_steps
-            if every is not None and (progress.step % every == 0 or progress.step == recipe.steps):
-                asked = held_out_batches(manifest, tokenizer, recipe.data, cache=cache)
-                held_out = held_out_loss(model, record.counted(asked, "held-out clips"), recipe, device)
-                record.write({"step": progress.step, "held_out_loss_by_domain": held_out})
-                clock = time.monotonic()
             if recipe.loop.keep_every_steps is not None and progress.step % recipe.loop.keep_every_steps == 0:
                 kept = whole_model(model)
                 if ranks.first:
@@ -173,6 +177,10 @@ def _train(
                 clock = time.monotonic()
             if progress.step % recipe.loop.checkpoint_every_steps == 0 or progress.step == recipe.steps:
                 save_checkpoint(output / "checkpoints", model, optimizer, progress, write=ranks.first)
+            # After the checkpoint: it takes minutes, and whoever stops it then loses no step.
+            if _scores_held_out(recipe, progress.step):
+                score_held_out(progress.step)
+                clock = time.monotonic()
 
     if learner.frozen_identity(model) != frozen_identity:
         raise AssertionError("the language model is frozen, yet its weights changed")
@@ -184,6 +192,15 @@ def _train(
     if plot_metrics(output) is None:
         console.print("no plot of the losses: pip install 'uniwhisper\\[eval]' for matplotlib", highlight=False)
     return output / "model"
+
+
+def _scores_held_out(recipe: Recipe, step: int) -> bool:
+    every = recipe.loop.validate_every_steps
+    return every is not None and (step % every == 0 or step == recipe.steps)
+
+
+def _has_held_out(output: Path, step: int) -> bool:
+    return any(line["step"] == step and "held_out_loss_by_domain" in line for line in read_metrics(output))
 
 
 def _batches(
