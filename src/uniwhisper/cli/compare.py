@@ -53,8 +53,6 @@ def compare(
         compare_and_print(opened, shared, as_json=as_json)
         return
     found = run(*opened)
-    if not shared.complete:
-        note(_said_of(shared, str(first), str(second)))
     if as_json:
         _print_json(opened, shared, found)
     else:
@@ -106,7 +104,8 @@ def _print_table(opened: "list[Opened]", shared: "Shared", found: "Compared") ->
         "p is not corrected for the number of rows"
     )
     if not shared.complete:
-        print(f"averages are over tasks that both results have ({len(shared.tasks)}) and are no whole suite's")
+        # With the table, where that is kept; JSON has it in fields of its own.
+        print(_said_of(shared, opened[0].name, opened[1].name))
 
 
 def _said_of(shared: "Shared", first: str, second: str) -> str:

@@ -31,19 +31,18 @@ def compare_and_print(opened: "Sequence[Opened]", shared: "Shared", *, as_json: 
         found = compare_pairs(pairs, lambda done, in_all: report("resampling", done, in_all))
     for name, times in in_several(pairs).items():
         note(f"{name} is in {times} pairs: intervals say nothing of another training of it")
-    if not shared.complete:
-        note(_left_out(opened, shared))
     if as_json:
         _print_json(pairs, shared, found)
     else:
         _print_table(pairs, shared, found)
 
 
-def _left_out(opened: "Sequence[Opened]", shared: "Shared") -> str:
+def _left_out(pairs: "Pairs", shared: "Shared") -> str:
+    files: dict[tuple[str, ...], dict[str, None]] = {}
+    for each, tasks in zip((side for pair in pairs for side in pair), shared.left_out, strict=True):
+        files.setdefault(tasks, {})[each.name] = None
     left_out = "; ".join(
-        f"{len(names)} of {name}: {', '.join(names)}"
-        for name, names in {each.name: names for each, names in zip(opened, shared.left_out, strict=True)}.items()
-        if names
+        f"{len(tasks)} of {', '.join(names)}: {', '.join(tasks)}" for tasks, names in files.items() if tasks
     )
     counted = "1 task" if len(shared.tasks) == 1 else f"{len(shared.tasks)} tasks"
     return f"compared on the {counted} that all results have, and averages over these alone; left out: {left_out}"
@@ -102,8 +101,7 @@ def _print_table(pairs: "Pairs", shared: "Shared", found: "ComparedPairs") -> No
     )
     console.print(Text(said))
     if not shared.complete:
-        whole = f"averages are over tasks that all results have ({len(shared.tasks)}) and are no whole suite's"
-        console.print(Text(whole))
+        console.print(Text(_left_out(pairs, shared)), soft_wrap=True)
 
 
 def _lines(start: str, one: "OverPairs", width: int) -> list[str]:
