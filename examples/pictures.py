@@ -1,4 +1,7 @@
-"""Draw the pictures of docs/concepts.md from the code as it is: `python examples/pictures.py`, part of `make docs`."""
+"""Draw the pictures of docs/concepts.md from the code as it is: `python examples/pictures.py`, part of `make docs`.
+
+All is computed in float64: in float32 processors differ in the last digits, and so would some pixels.
+"""
 
 from pathlib import Path
 
@@ -6,9 +9,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from uniwhisper import Embedder
 from uniwhisper.core.units import SAMPLE_RATE_HZ, WINDOW_SECONDS, frame_count, mel_count
 from uniwhisper.features.logmel import log_mel
+from uniwhisper.model.weights import load_encoder, packaged_default
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 INK, QUIET, BAR, WASTE = "#4a5560", "#8a939b", "#3f7cac", "#d9b26f"
@@ -25,8 +28,11 @@ def clip() -> np.ndarray:
 def path() -> Figure:
     """Samples, mels and frames on one axis."""
     wave_S = clip()
-    mel_BMF, _ = log_mel(torch.from_numpy(wave_S)[None], torch.tensor([len(wave_S)]), mel_bins=80)
-    frames_TD = Embedder.from_pretrained(device="cpu").frames((wave_S, SAMPLE_RATE_HZ)).vectors
+    counts_B = torch.tensor([len(wave_S)])
+    mel_BMF, mels_B = log_mel(torch.from_numpy(wave_S)[None], counts_B, mel_bins=80, transform=torch.float64)
+    with torch.inference_mode():
+        frames_BTD, _ = load_encoder(packaged_default()).encoder.double().eval()(mel_BMF.double(), mels_B)
+    frames_TD = frames_BTD[0].numpy()
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     top, middle, bottom = figure.subplots(3, sharex=True)
     top.plot(np.arange(len(wave_S)) / SAMPLE_RATE_HZ, wave_S, color=BAR, linewidth=0.5)
@@ -60,8 +66,13 @@ def padding() -> Figure:
     return figure
 
 
-if __name__ == "__main__":
-    PICTURES.mkdir(exist_ok=True)
+def save(folder: Path) -> None:
+    """Draw all into a folder."""
+    folder.mkdir(exist_ok=True)
     for draw in (path, padding):
-        draw().savefig(PICTURES / f"{draw.__name__}.png", dpi=130, metadata={"Software": None})
-        print(f"docs/pictures/{draw.__name__}.png")
+        draw().savefig(folder / f"{draw.__name__}.png", dpi=130, metadata={"Software": None})
+        print(f"{draw.__name__}.png")
+
+
+if __name__ == "__main__":
+    save(PICTURES)
