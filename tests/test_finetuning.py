@@ -245,6 +245,11 @@ def test_an_encoder_that_stayed_as_it_was_is_said_plainly(tiny_model, tmp_path):
     assert made["method"] == "linear head on frozen features"
 
 
+def test_epochs_are_not_taken_and_forgotten_without_full(sounds, tiny_model, tmp_path):
+    done = uniwhisper("finetune", sounds, "-o", tmp_path / "out", "--model", tiny_model, "--epochs", "3")
+    assert done.returncode == 2 and "add --full" in done.stderr and not list(tmp_path.iterdir())
+
+
 def test_a_trained_encoder_and_one_no_epoch_of_which_was_better_are_told_apart():
     assert unchanged({"kept_epoch": 2, "chosen_on": 5}) is None
     assert "5 clips" in unchanged({"kept_epoch": 0, "chosen_on": 5})
