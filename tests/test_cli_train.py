@@ -68,6 +68,20 @@ def test_a_stopped_run_says_how_it_goes_on_if_it_had_begun(place, tmp_path, begu
     assert ("no checkpoint" in done.stderr) == (begun and not saved)
 
 
+def test_a_mixture_is_drawn_with_what_its_refusal_says_to_type(place):
+    refused = uniwhisper("data", "mixture", place / "prepared", "--steps", "2")
+    assert refused.returncode == 2
+    advice = next(line for line in refused.stderr.splitlines() if line.lstrip().startswith("fix"))
+    typed = shlex.split(advice[advice.index("--set") :])
+    drawn = uniwhisper("data", "mixture", place / "prepared", "--steps", "2", "--json", *typed)
+    assert drawn.returncode == 0, drawn.stderr
+    assert json.loads(drawn.stdout)["corpora"] == {"tones": 1.0}
+    fewer = uniwhisper(
+        "data", "mixture", place / "prepared", "--steps", "2", "--json", *typed, "--set", "data.clips_per_step=3"
+    )
+    assert json.loads(fewer.stdout)["clips_per_step"] == 3 != json.loads(drawn.stdout)["clips_per_step"]
+
+
 def test_train_prints_the_model_folder_and_the_model_embeds(place, tmp_path, monkeypatch):
     done = process("train", "mini", "-o", tmp_path / "run", *usual(place))
     assert done.returncode == 0, done.stderr

@@ -295,9 +295,10 @@ def test_the_command_prints_a_table_and_its_json(corpora, tmp_path):
 def test_the_command_counts_what_it_skipped(tmp_path):
     bad = [("broken.json", b"{"), ("broken.wav", b"RIFF"), *clip("good", {"label": "x"}, 0.1)]
     write_corpus(tmp_path / "in" / "c", SOUND, bad)
-    assert isinstance(invoke("prepare", tmp_path / "in", "-o", tmp_path / "out").exception, ManifestError)
+    stopped = invoke("prepare", tmp_path / "in", "-o", tmp_path / "out").exception
+    assert isinstance(stopped, ManifestError) and stopped.fix.endswith("--skip-bad")  # which it does next:
     done = invoke("prepare", tmp_path / "in", "-o", tmp_path / "out", "--skip-bad")
-    assert done.exit_code == 1
+    assert done.exit_code == 1 and "--skip-bad" not in done.stderr
     assert "broken.json" in done.stderr
     assert "1 left out of 2" in done.stderr
 

@@ -175,6 +175,14 @@ def test_an_unknown_engine_is_refused(tmp_path):
         embed(["x.wav"], tmp_path / "o", engine="spark")
 
 
+def test_workers_are_not_taken_and_forgotten_without_ray(tmp_path, tone_files):
+    from uniwhisper.cli.embed import embed
+
+    with pytest.raises(UserError, match="--workers 3 with --engine local") as refused:
+        embed([str(path) for path in tone_files], tmp_path / "o.parquet", workers=3, device="cpu")
+    assert "--engine ray" in refused.value.fix and not list(tmp_path.iterdir())
+
+
 def test_a_refusal_leaves_no_folder_for_the_parts(tone_files, tmp_path, monkeypatch):
     from uniwhisper.cli.embed import embed
     from uniwhisper.embedding import ray_engine

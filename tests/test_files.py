@@ -43,6 +43,28 @@ def test_a_folder_of_somebody_else_is_never_replaced(theirs, write, overwrite):
     assert contents(theirs.parent) == {"theirs/sub/thesis.txt": "years of work"}
 
 
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_overwriting_is_advised_only_where_it_would_be_done(tmp_path, theirs, write):
+    def advised(path: Path) -> bool:
+        with pytest.raises(OutputError) as refused:
+            write(path)
+        return "--overwrite" in refused.value.fix
+
+    def done(path: Path) -> bool:
+        try:
+            write(path, overwrite=True)
+        except OutputError:
+            return False
+        return True
+
+    write_file(tmp_path / "file")
+    write_folder(tmp_path / "folder")
+    (tmp_path / "empty").mkdir()
+    there = [theirs, tmp_path / "file", tmp_path / "folder", tmp_path / "empty"]
+    advice = [advised(path) for path in there]
+    assert advice == [done(path) for path in there] and any(advice) and not all(advice)
+
+
 def test_a_folder_that_came_while_the_output_was_computed_is_not_replaced(tmp_path):
     output = tmp_path / "out"
     with (

@@ -79,6 +79,34 @@ def test_a_bad_csv_is_refused(tmp_path, text, message):
         read_labels(tmp_path / "list.csv")
 
 
+SPLIT_ROWS = "path,label,split\na.wav,low,train\nb.wav,low,test\nc.wav,high,train\nd.wav,high,test\n"
+
+
+@pytest.mark.parametrize("shared", ["b.wav,low,train\n", "copy of d.wav,high,train\n"])
+def test_a_recording_to_test_is_not_trained_on(tmp_path, shared):
+    for name in "abcd":
+        soundfile.write(tmp_path / f"{name}.wav", tone(0.3, 200 + ord(name)), SAMPLE_RATE_HZ)
+    (tmp_path / "copy of d.wav").write_bytes((tmp_path / "d.wav").read_bytes())
+    (tmp_path / "list.csv").write_text(SPLIT_ROWS)
+    assert read_labels(tmp_path / "list.csv").split == ["train", "test", "train", "test"]  # as many bytes, others
+    for name in "ef":
+        (tmp_path / f"{name}.wav").touch()
+    (tmp_path / "list.csv").write_text(SPLIT_ROWS + "e.wav,low,train\nf.wav,low,test\n")
+    assert len(read_labels(tmp_path / "list.csv").paths) == 6
+    (tmp_path / "list.csv").write_text(SPLIT_ROWS + shared)
+    done = uniwhisper("finetune", tmp_path / "list.csv", "-o", tmp_path / "out")
+    tested = "b.wav" if shared.startswith("b") else "d.wav"
+    assert (
+        done.returncode == 2 and f"1 rows to test with the bytes of a row to train on, such as {tested}" in done.stderr
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_that_is_not_there_stays_a_row(tmp_path):
+    (tmp_path / "list.csv").write_text(SPLIT_ROWS)
+    assert len(read_labels(tmp_path / "list.csv").paths) == 4  # named as missing where it is read
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table_is_parted_as_its_header_is(tmp_path, delimiter):
     """A value may hold the other signs; a byte order mark, as spreadsheets write it, is no part of a name."""
@@ -215,6 +243,11 @@ def test_an_encoder_that_stayed_as_it_was_is_said_plainly(tiny_model, tmp_path):
     assert f"warning: {made['warning']}\n" in done.stderr
     assert made["warning"] in (tmp_path / "out" / "README.md").read_text()
     assert made["method"] == "linear head on frozen features"
+
+
+def test_epochs_are_not_taken_and_forgotten_without_full(sounds, tiny_model, tmp_path):
+    done = uniwhisper("finetune", sounds, "-o", tmp_path / "out", "--model", tiny_model, "--epochs", "3")
+    assert done.returncode == 2 and "add --full" in done.stderr and not list(tmp_path.iterdir())
 
 
 def test_a_trained_encoder_and_one_no_epoch_of_which_was_better_are_told_apart():

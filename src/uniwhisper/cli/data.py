@@ -145,6 +145,9 @@ def merge(
 def mixture(
     prepared: Annotated[Path, typer.Argument(show_default=False, help="Folder written by `data prepare`.")],
     recipe: Annotated[str, typer.Option(help="A shipped recipe (mini, …) or file.py:function.")] = "mini",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As for `train`; may be repeated.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps to draw, from the first.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -154,8 +157,9 @@ def mixture(
     from uniwhisper.data.mixture import Mixture
     from uniwhisper.data.mixture_report import mixture_report
     from uniwhisper.recipes import load_recipe
+    from uniwhisper.training.overrides import override
 
-    loaded = load_recipe(recipe)
+    loaded = override(load_recipe(recipe), assignments or [])
     report = mixture_report(Mixture([Manifest.read(prepared)], loaded.data, loaded.seed), steps)
     if as_json:
         print_json(report)

@@ -54,7 +54,8 @@ def embed(
         ),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, show_default="all there is room for", help="Most Ray actors.")
+        int | None,
+        typer.Option("--workers", min=1, show_default="all there is room for", help="Of --engine ray: most actors."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
@@ -79,6 +80,8 @@ def embed(
 
         embed_in_parts(sources, output, {"source": model, **settings}, workers=workers, as_json=as_json)
         return
+    if workers is not None:
+        _refuse_workers(workers)
     check_ending(output, ".parquet", "pandas.read_parquet or pyarrow.parquet.read_table reads it")
     with atomic_output(output, overwrite=overwrite) as temporary:
         paths = audio_paths_and_missing(sources)
@@ -128,6 +131,17 @@ def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
             got="--frames" if frames else "--overwrite",
             fix="leave it out, or use --engine local",
         )
+
+
+def _refuse_workers(workers: int) -> None:
+    from uniwhisper.core.errors import UserError
+
+    raise UserError(
+        "--workers counts Ray's actors",
+        expected="it with --engine ray",
+        got=f"--workers {workers} with --engine local, which chooses its own number of threads or processes",
+        fix="leave it out, or add --engine ray",
+    )
 
 
 def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:

@@ -35,7 +35,9 @@ def finetune(
         ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Train the encoder too: slower, needs more data.")] = False,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Of --full.")] = 8,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, show_default="8", help="Of --full, which it needs.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choices made on the training part.")] = 0,
     device: Annotated[
         str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute; the choice is printed.")
@@ -51,6 +53,7 @@ def finetune(
     Exit status 0: all done. 1: done, some files could not be read. 2: nothing is written.
     """
     from uniwhisper.cli.output import audio_progress, note, print_json
+    from uniwhisper.core.errors import UserError
     from uniwhisper.core.files import atomic_output
     from uniwhisper.finetuning.classifier import CLASSIFIER_FILE
     from uniwhisper.finetuning.labels import read_labels
@@ -58,6 +61,13 @@ def finetune(
     pairs = [each.partition("=") for each in columns or ()]
     if not all(ours and theirs for ours, _, theirs in pairs):
         raise typer.BadParameter("NAME=COLUMN, for example path=file", param_hint="--column")
+    if epochs is not None and not full:
+        raise UserError(
+            "--epochs are those of training the encoder",
+            expected="them with --full",
+            got=f"--epochs {epochs} without it: a head on frozen features is solved, in no epochs",
+            fix="leave --epochs out, or add --full",
+        )
     with atomic_output(output, overwrite=overwrite, folder_with=CLASSIFIER_FILE) as temporary:
         files = read_labels(source, {ours: theirs for ours, _, theirs in pairs})
         for label, count in files.placeholders.items():
@@ -78,7 +88,7 @@ def finetune(
             done = run(
                 files,
                 model=model,
-                full=FullConfig(epochs=epochs, seed=seed) if full else None,
+                full=FullConfig(epochs=epochs or 8, seed=seed) if full else None,
                 seed=seed,
                 device=device,
                 progress=lambda stage: bars.get(stage, lambda *_: None),

@@ -92,11 +92,13 @@ def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None)
     try:
         exists = _exists(path)
         if exists and not overwrite:
+            # What --overwrite would refuse next is no advice to give.
+            instead = "add --overwrite" if _is_replaceable(path, folder_with) else "move it away"
             raise OutputError(
                 f"{path} exists",
                 expected="an output path that is free",
                 got="an existing file or folder",
-                fix="choose another -o, or add --overwrite",
+                fix=f"choose another -o, or {instead}",
             )
         if exists and not _is_replaceable(path, folder_with):
             like = "a file" if folder_with is None else f"an empty folder, or one with {folder_with}"

@@ -37,6 +37,12 @@ def raise_problem(error: ManifestError) -> None:
     raise error
 
 
+def stop_at(error: ManifestError) -> None:
+    """The `on_problem` of `data prepare`: as `raise_problem`, and says what goes on without such clips."""
+    fix = f"{error.fix}; or go without bad clips, all of them named: --skip-bad"
+    raise ManifestError(error.problem, expected=error.expected, got=error.got, fix=fix)
+
+
 def index_archive(
     path: Path, *, on_problem: Callable[[ManifestError], None] = raise_problem, list_field: str | None = None
 ) -> list[ArchivedClip]:

@@ -44,7 +44,7 @@ class Drawer:
                 raise ManifestError(
                     f"no clip of domain {name!r} to train on",
                     expected=f"clips of each domain with weight: {self._domains}",
-                    got=f"clips of {there or 'none'}",
+                    got=f"clips of {sorted(there) or 'none'}",
                     fix=f"add a corpus of that domain{drop}",
                 )
         self._domain_chances = cumulative([config.domain_weights[name] for name in self._domains])

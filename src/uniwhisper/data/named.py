@@ -12,7 +12,7 @@ from typing import Any
 
 from uniwhisper.core.errors import ManifestError, MissingExtraError
 from uniwhisper.core.files import check_output
-from uniwhisper.data.archive import raise_problem
+from uniwhisper.data.archive import stop_at
 from uniwhisper.data.corpora import parse_description
 from uniwhisper.data.manifest import MANIFEST_NAME
 from uniwhisper.data.manifest_writer import Written
@@ -58,7 +58,7 @@ def prepare_named(
         fix = "download and unpack the corpus, and name its folder with --root"
         raise ManifestError(f"no corpus at {root}", expected=f"the folder of {name}", got="no such folder", fix=fix)
     problems: list[ManifestError] = []
-    on_problem = problems.append if skip_bad else raise_problem
+    on_problem = problems.append if skip_bad else stop_at
     with _open(name, root, splits, on_problem) as corpus:
         written = write_corpora(
             root, [corpus], output, problems=problems, on_problem=on_problem, overwrite=overwrite, leave_out=leave_out,

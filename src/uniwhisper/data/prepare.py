@@ -16,7 +16,7 @@ from uniwhisper.audio.load import read, read_segment
 from uniwhisper.core.errors import AudioError, ManifestError
 from uniwhisper.core.files import check_output
 from uniwhisper.core.units import SAMPLE_RATE_HZ
-from uniwhisper.data.archive import raise_problem
+from uniwhisper.data.archive import raise_problem, stop_at
 from uniwhisper.data.corpora import CorpusDescription, parse_description, shipped_corpora
 from uniwhisper.data.left_out import LeftOut
 from uniwhisper.data.manifest import MANIFEST_NAME, Manifest, Record
@@ -95,7 +95,7 @@ def prepare_folder(
     """As `prepare`, without reading the manifest back: what was written, and the notes of its corpora."""
     check_output(Path(output) / MANIFEST_NAME, overwrite=overwrite)
     problems: list[ManifestError] = []
-    on_problem = problems.append if skip_bad else raise_problem
+    on_problem = problems.append if skip_bad else stop_at
     corpora = find_corpora(folder, splits=splits, on_problem=on_problem)
     written = write_corpora(
         folder, corpora, output, problems=problems, on_problem=on_problem, overwrite=overwrite, leave_out=leave_out,

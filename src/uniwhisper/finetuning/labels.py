@@ -2,9 +2,11 @@
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +50,8 @@ def read_labels(source: Path, columns: Mapping[str, str] | None = None) -> Label
         columns: name of these columns -> name in the CSV, where they differ, as in a corpus's `corpus.json`.
 
     Raises:
-        ManifestError: it cannot be read as either, a column is not there, fewer than two classes, or a class of a
-            single file.
+        ManifestError: it cannot be read as either, a column is not there, fewer than two classes, a class of a
+            single file, or a recording that `split` both trains on and tests.
         AudioError: a folder without audio.
     """
     source = Path(source)
@@ -126,7 +128,34 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
         untaught = sorted({r["label"] for r in rows} - {r["label"] for r in rows if r["split"] == TRAIN})
         if untaught:
             raise _bad_csv(path, "every class among the rows to train on", f"only tested: {', '.join(untaught[:5])}")
-    return LabelledFiles([path.parent / row["path"] for row in rows], [row["label"] for row in rows], split)
+    files = LabelledFiles([path.parent / row["path"] for row in rows], [row["label"] for row in rows], split)
+    if split is not None and (both := _on_both_sides(files)):
+        raise _bad_csv(
+            path,
+            "each recording to train on or to test, not both",
+            f"{len(both)} rows to test with the bytes of a row to train on, such as {rows[both[0]]['path']}",
+            fix=f"leave them out of one side, or leave the column {names['split']} out: then copies stay together",
+        )
+    return files
+
+
+def _on_both_sides(files: LabelledFiles) -> list[int]:
+    """Rows to test whose bytes are trained on too. What cannot be read is named when it is embedded."""
+
+    def known(rows: list[int], what: Callable[[Path], Any]) -> dict[int, Any]:
+        found = {}
+        for row in rows:
+            with suppress(OSError):
+                found[row] = what(files.paths[row])
+        return found
+
+    def shared(rows: dict[int, Any]) -> list[int]:
+        sides = [{each for row, each in rows.items() if files.split[row] == side} for side in (TRAIN, TEST)]
+        return [row for row, each in rows.items() if each in sides[0] & sides[1]]
+
+    sizes = known(list(range(len(files.paths))), lambda path: path.stat().st_size)
+    alike = shared({row: size for row, size in sizes.items() if size})  # empty files are no recordings
+    return [row for row in shared(known(alike, hash_file)) if files.split[row] == TEST]
 
 
 def _delimiter(header: str, wanted: set[str]) -> str:
