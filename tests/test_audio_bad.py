@@ -127,6 +127,7 @@ def test_content_that_is_not_audio_is_recognised(tmp_path: Path, content: bytes,
     assert error.problem == f"{path} is not audio that can be read"
     assert "flac" in error.expected
     assert refusal(content).got == error.got
+    assert ("lists files, name those" in error.fix) == (seen == "plain text")
 
 
 @pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF"])

@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,18 @@ def test_paper_20_is_marked_as_an_assumption():
     paper, xares = load_suite("paper-20"), load_suite("xares-22")
     assert len(paper.tasks) == 20 and "Our assumption" in paper.description
     assert {task.name for task in paper.tasks} < {task.name for task in xares.tasks}
+
+
+def test_the_suite_of_the_documentation_finds_its_clips(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "judge.md").read_text()
+    (tmp_path / "mine.json").write_text(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    (task,) = load_suite(tmp_path / "mine.json").tasks
+    members = {f"{n}": {"label": str(n % 10), "speaker": f"speaker {n // 10}"} for n in range(60)}
+    write(tmp_path / "evaluation" / task.folder / "all.tar", members)
+    found = find_clips(task, tmp_path / "evaluation")
+    assert found.classes == list(map(str, range(10)))
+    folds = {(clip.group, clip.fold) for clip in found.clips}
+    assert len(folds) == 6 and {fold for _, fold in folds} == {"0", "1", "2"}, "two whole speakers in each fold"
 
 
 def write(path, members: dict[str, object]) -> None:

@@ -69,7 +69,12 @@ def test_a_csv_says_what_is_held_out(sounds):
         ("path,label\na.wav,x\na.wav, \n", "line 3"),
         ("path,label\na.wav,x\nb.wav,x\n", "two or more classes"),
         ("path,label\na.wav,x\nb.wav,x\nc.wav,y\n", "classes of one file: y"),
-        ("path,label,split\na.wav,x,train\nb.wav,y,dev\n", "train and test"),
+        (
+            "path,label,split\na.wav,x,train\nb.wav,y,dev\n",
+            r"train and test[\s\S]*got: 'dev' in line 3\n  fix: write train",
+        ),
+        ("path,label,split\na.wav,x,train\nb.wav,y\n", "None in line 3"),
+        ("path,label,split\na.wav,x,train\nb.wav,y,train\n", "got: train alone"),
         ("path,label,split\na.wav,x,train\na.wav,x,train\nb.wav,y,test\nc.wav,y,test\n", "only tested: y"),
     ],
 )

@@ -122,11 +122,13 @@ def no_audio(name: str, head: bytes, reason: str) -> AudioError:
             got=f"a {signature} signature followed by damaged or unsupported content ({reason})",
             fix=f"copy or download it again, or {formats.CONVERT}",
         )
+    got = formats.looks_like(head)
     return AudioError(
         f"{name} is not audio that can be read",
         expected=formats.READABLE,
-        got=formats.looks_like(head),
-        fix=f"leave it out; if it does hold sound, {formats.CONVERT}",
+        got=got,
+        fix="leave it out; if it "
+        + ("lists files, name those" if got == formats.PLAIN_TEXT else f"does hold sound, {formats.CONVERT}"),
     )
 
 

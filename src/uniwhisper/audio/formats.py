@@ -6,6 +6,7 @@ Signatures: the formats' own specifications; ISO/IEC 14496-12 (boxes) and 13818-
 import codecs
 from typing import BinaryIO
 
+PLAIN_TEXT = "plain text"
 READABLE = "wav, flac, ogg (vorbis, opus), mp3, aiff, au, caf, w64; m4a, mp4 and aac with the extra [m4a]"
 CONVERT = "convert it first, e.g. ffmpeg -i INPUT output.wav"
 
@@ -125,4 +126,4 @@ def _looks_like_text(head: bytes) -> str | None:
         return "an HTML page"
     if start.startswith("<?xml"):
         return "an XML document"
-    return "JSON text" if start.startswith(("{", "[")) else "plain text"
+    return "JSON text" if start.startswith(("{", "[")) else PLAIN_TEXT

@@ -88,7 +88,7 @@ def finetune(
             done = run(
                 files,
                 model=model,
-                full=FullConfig(epochs=epochs or 8, seed=seed) if full else None,
+                full=FullConfig(epochs=epochs or FullConfig.epochs, seed=seed) if full else None,
                 seed=seed,
                 device=device,
                 progress=lambda stage: bars.get(stage, lambda *_: None),

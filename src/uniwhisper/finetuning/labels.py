@@ -122,9 +122,11 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
     split = None
     if "split" in names:
         split = [row["split"] for row in rows]
-        unknown = sorted({str(each) for each in split} - {TRAIN, TEST})
-        if unknown or len(set(split)) < 2:
-            raise _bad_csv(path, "train and test, both, in the column split", ", ".join(unknown) or split[0])
+        other = [(number, each) for number, each in enumerate(split, 2) if each not in (TRAIN, TEST)]
+        if other or len(set(split)) < 2:
+            got = f"{other[0][1]!r} in line {other[0][0]}" if other else f"{split[0]} alone"
+            fix = f"write {TRAIN} or {TEST} there, or leave the column out: then a part is held out by content"
+            raise _bad_csv(path, f"{TRAIN} and {TEST}, both, in the column {names['split']}", got, fix=fix)
         untaught = sorted({r["label"] for r in rows} - {r["label"] for r in rows if r["split"] == TRAIN})
         if untaught:
             raise _bad_csv(path, "every class among the rows to train on", f"only tested: {', '.join(untaught[:5])}")
