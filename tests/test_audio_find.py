@@ -40,6 +40,18 @@ def test_the_order_given_is_kept_and_nothing_comes_twice(tmp_path: Path, monkeyp
     assert find_audio(["f/b.wav", "f"]) == [Path("f/b.wav"), Path("f/a.wav")]
 
 
+def test_what_comes_again_is_told_and_what_is_not_there_comes_last(tmp_path: Path, monkeypatch) -> None:
+    touch(tmp_path, "f/b.wav", "f/a.wav", "x.wav")
+    (tmp_path / "f/again.wav").symlink_to(tmp_path / "x.wav")
+    monkeypatch.chdir(tmp_path)
+    again: list[str] = []
+    same = Path("f/a.wav")
+    assert audio_paths_and_missing(["x.wav", "gone", same, same, "f", "gone"], again.append) == [
+        "x.wav", "f/a.wav", "f/b.wav", "gone",
+    ]  # fmt: skip
+    assert again == ["f/a.wav", "f/a.wav", "f/again.wav"]
+
+
 def test_same_name_in_two_folders_stays_apart(tmp_path: Path) -> None:
     touch(tmp_path, "a/dog.wav", "b/dog.wav")
     assert find_audio([tmp_path]) == [tmp_path / "a/dog.wav", tmp_path / "b/dog.wav"]

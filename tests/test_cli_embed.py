@@ -69,6 +69,14 @@ def test_a_file_is_a_line_of_what_is_said_whatever_it_is_called(run, good, tmp_p
     assert said in err and "failed: " not in err
 
 
+def test_a_file_that_is_named_again_is_embedded_once_and_said(run, good, tmp_path):
+    status, _, err = run(good, good.parent / "." / good.name, good, "-o", tmp_path / "v.parquet")
+    assert status == 0 and pq.read_table(tmp_path / "v.parquet").num_rows == 1
+    assert f"2 files were reached again, embedded once: {good}, " in err
+    _, _, err = run(good, "-o", tmp_path / "v.parquet", "--overwrite")
+    assert "again" not in err
+
+
 def test_vectors_of_a_folder(run, tone_files, tiny_model, tmp_path):
     output = tmp_path / "new folder" / "vectors.parquet"
     status, out, err = run(tone_files[0].parent, "-o", output)

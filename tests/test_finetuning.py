@@ -367,6 +367,8 @@ def test_mixed_folders_are_refused(made, tiny_model, tmp_path):
         Classifier.load(tmp_path / "mixed", device="cpu")
     with pytest.raises(WeightsError, match="no classifier"):
         Classifier.load(tiny_model, device="cpu")
+    with pytest.raises(WeightsError, match=r"a folder with classifier.json[\s\S]*got: a file"):
+        Classifier.load(made / "classifier.json", device="cpu")
 
 
 def test_nothing_is_left_when_labels_are_bad(tmp_path):

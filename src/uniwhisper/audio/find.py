@@ -5,7 +5,7 @@ Notable: inside, paths are text, which takes a quarter of the memory of a `Path`
 # ruff: noqa: PTH110, PTH112, PTH114, PTH116, PTH118, PTH119 (what cannot be looked at, Path.exists raises)
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from uniwhisper.audio.formats import AUDIO_EXTENSIONS, UNREAD_EXTENSIONS
@@ -29,19 +29,34 @@ def find_audio(paths: Sequence[str | Path]) -> list[Path]:
     return list(map(Path, audio_paths(paths)))
 
 
-def audio_paths_and_missing(paths: Sequence[str | Path]) -> list[str]:
+def audio_paths_and_missing(
+    paths: Sequence[str | Path], on_repeat: Callable[[str], None] = lambda _: None
+) -> list[str]:
     """`audio_paths` of what is there; then the other paths, to fail like bad files without stopping the rest.
 
     Raises:
         AudioError: a name is empty, a folder holds no audio or cannot be listed.
     """
-    there = {path: os.path.exists(path) for path in map(str, map(_named, paths))}
-    return audio_paths([path for path in there if there[path]]) + [path for path in there if not there[path]]
+    names = [str(_named(path)) for path in paths]
+    there = {path: os.path.exists(path) for path in names}
+    missing = [path for path in there if not there[path]]
+    return audio_paths([path for path in names if there[path]], on_repeat) + missing
 
 
-def audio_paths(paths: Sequence[str | Path]) -> list[str]:
-    """`find_audio` as text: a `Path` weighs several times as much, and there may be millions."""
+def audio_paths(paths: Sequence[str | Path], on_repeat: Callable[[str], None] = lambda _: None) -> list[str]:
+    """`find_audio` as text: a `Path` weighs several times as much, and there may be millions.
+
+    Args:
+        on_repeat: told of each file that was reached before, and is not given again.
+    """
     found: dict[str, str] = {}
+
+    def keep(real: str, path: str) -> None:
+        if real in found:
+            on_repeat(path)
+        else:
+            found[real] = path
+
     for path in map(_named, paths):
         if os.path.isdir(path):
             folder = real_folder = None
@@ -49,13 +64,13 @@ def audio_paths(paths: Sequence[str | Path]) -> list[str]:
                 if (parent := os.path.split(file)[0]) != folder:
                     folder, real_folder = parent, os.path.realpath(parent)
                 real = _real(file, real_folder)
-                found.setdefault(file if real == file else real, file)  # mostly equal: then one text, not two
+                keep(file if real == file else real, file)  # mostly equal: then one text, not two
         else:
             try:
                 os.stat(path)
             except (OSError, ValueError) as error:
                 raise unopened(str(path), error) from None
-            found.setdefault(os.path.realpath(path), str(path))
+            keep(os.path.realpath(path), str(path))
     return list(found.values())
 
 

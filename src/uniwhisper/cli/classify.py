@@ -30,13 +30,23 @@ def classify(
     Exit status 0: all done. 1: some files failed, the rest is there. 2: no file could be classified.
     """
     from uniwhisper.audio.find import audio_paths_and_missing
-    from uniwhisper.cli.output import audio_progress, check_ending, note, one_line, print_failures, print_json
+    from uniwhisper.cli.output import (
+        audio_progress,
+        check_ending,
+        note,
+        note_repeats,
+        one_line,
+        print_failures,
+        print_json,
+    )
     from uniwhisper.core.files import atomic_output, check_apart, check_output
 
     if output is not None:
         check_ending(output, ".csv", "any program that takes tables reads it")
         check_output(output, overwrite=overwrite)
-    files = audio_paths_and_missing(sources)
+    repeats: list[str] = []
+    files = audio_paths_and_missing(sources, repeats.append)
+    note_repeats(repeats, "classified")
     if output is not None:
         check_apart(output, files)
 

@@ -70,7 +70,7 @@ def embed(
     from time import perf_counter
 
     from uniwhisper.audio.find import audio_paths_and_missing
-    from uniwhisper.cli.output import audio_progress, check_ending, note
+    from uniwhisper.cli.output import audio_progress, check_ending, note, note_repeats
     from uniwhisper.core.files import atomic_output, check_apart
 
     settings = {"device": device, "layer": layer, "precision": precision, "compiled": compiled}
@@ -84,7 +84,9 @@ def embed(
         _refuse_workers(workers)
     check_ending(output, ".parquet", "pandas.read_parquet or pyarrow.parquet.read_table reads it")
     with atomic_output(output, overwrite=overwrite) as temporary:
-        paths = audio_paths_and_missing(sources)
+        repeats: list[str] = []
+        paths = audio_paths_and_missing(sources, repeats.append)
+        note_repeats(repeats, "embedded")
         check_apart(output, paths)
 
         from uniwhisper.embedding.decode import Inputs

@@ -87,6 +87,13 @@ def note(message: str) -> None:
     print(one_line(message), file=sys.stderr)
 
 
+def note_repeats(paths: Sequence[str], done: str) -> None:
+    """Say that files were reached more than once, if any were."""
+    if paths:
+        count = "1 file was" if len(paths) == 1 else f"{len(paths):,} files were"
+        note(f"{count} reached again, {done} once: {', '.join(paths[:3])}{' …' * (len(paths) > 3)}")
+
+
 def print_error(error: UserError) -> None:
     """A user's error on stderr: the problem, then what was expected, what came, and what to do."""
     from rich.text import Text

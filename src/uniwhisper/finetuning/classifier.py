@@ -104,7 +104,7 @@ class Classifier:
             raise WeightsError(
                 f"{folder} is no classifier",
                 expected=f"a folder with {CLASSIFIER_FILE}, as `uniwhisper finetune` writes it",
-                got="no such file in it" if folder.is_dir() else "no such folder",
+                got="no such file in it" if folder.is_dir() else "a file" if folder.is_file() else "no such folder",
                 fix="uniwhisper finetune FOLDER-OR-CSV -o DIR",
             )
         description = read_json(folder / CLASSIFIER_FILE)
