@@ -237,6 +237,7 @@ def test_a_recipe_on_both_sides_is_refused_where_names_tell(folder, labels):
         [("S-seed0", "S-seed1"), ("S-seed2", "S-seed3"), ("S-seed4", "S-seed5")],  # what the seed alone makes
         [("S-seed0", "S-seed0"), ("U-seed0", "U-seed0"), ("U-seed1", "U-seed1")],  # two experiments, over their rows
         [("log-mel", "U-seed0"), ("log-mel", "U-seed1"), ("log-mel", "U-long-seed0")],
+        [("large-v2", "U-seed0"), ("S-seed0", "large-v3"), ("S-seed1", "U-seed1")],  # a version is no seed
     ],
 )
 def test_names_that_tell_nothing_refuse_nothing(folder, labels):

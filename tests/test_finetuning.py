@@ -67,13 +67,14 @@ def test_a_csv_says_what_is_held_out(sounds):
         ("path,label\n", "at least one row"),
         ("path,label\na.wav,\n", "line 2"),
         ("path,label\na.wav,x\na.wav, \n", "line 3"),
+        ("path,label\na.wav,x\n\n\na.wav, \n", "line 5"),
         ("path,label\na.wav,x\nb.wav,x\n", "two or more classes"),
         ("path,label\na.wav,x\nb.wav,x\nc.wav,y\n", "classes of one file: y"),
         (
             "path,label,split\na.wav,x,train\nb.wav,y,dev\n",
-            r"train and test[\s\S]*got: 'dev' in line 3\n  fix: write train",
+            r"train and test[\s\S]*got: dev in line 3\n  fix: write train",
         ),
-        ("path,label,split\na.wav,x,train\nb.wav,y\n", "None in line 3"),
+        ("path,label,split\na.wav,x,train\nb.wav,y\n", "nothing in line 3"),
         ("path,label,split\na.wav,x,train\nb.wav,y,train\n", "got: train alone"),
         ("path,label,split\na.wav,x,train\na.wav,x,train\nb.wav,y,test\nc.wav,y,test\n", "only tested: y"),
     ],
@@ -98,11 +99,13 @@ def test_a_recording_to_test_is_not_trained_on(tmp_path, shared):
         (tmp_path / f"{name}.wav").touch()
     (tmp_path / "list.csv").write_text(SPLIT_ROWS + "e.wav,low,train\nf.wav,low,test\n")
     assert len(read_labels(tmp_path / "list.csv").paths) == 6
+    (tmp_path / "list.csv").write_text(SPLIT_ROWS + "\0.wav,low,train\n\0.wav,low,test\n")
+    assert len(read_labels(tmp_path / "list.csv").paths) == 6
     (tmp_path / "list.csv").write_text(SPLIT_ROWS + shared)
     done = uniwhisper("finetune", tmp_path / "list.csv", "-o", tmp_path / "out")
     tested = "b.wav" if shared.startswith("b") else "d.wav"
     assert (
-        done.returncode == 2 and f"1 rows to test with the bytes of a row to train on, such as {tested}" in done.stderr
+        done.returncode == 2 and f"1 row to test with the bytes of a row to train on, such as {tested}" in done.stderr
     )
     assert not (tmp_path / "out").exists()
 

@@ -27,7 +27,7 @@ from uniwhisper.evaluation.compare import (
 from uniwhisper.evaluation.paired import Place
 
 Key = TypeVar("Key", bound=Hashable)
-_OF_A_SEED = re.compile(r"[-_. ]*(seed)?[-_. ]*\d+$")
+_OF_A_SEED = re.compile(r"[-_. ]*(seed)?[-_. ]*(?<![vV\d])\d+$")  # whisper-large-v3 is no seed of whisper-large
 
 
 @dataclass(frozen=True)

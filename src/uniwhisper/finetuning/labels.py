@@ -95,7 +95,10 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
             header = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=_delimiter(header, {columns.get(n, n) for n in ("path", "label")}))
-            rows = list(reader)
+            rows, lines = [], []
+            for row in reader:
+                rows.append(row)
+                lines.append(reader.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
             f"{path} cannot be read",
@@ -116,15 +119,15 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
             fix=fix,
         )
     rows = [{ours: row[name] for ours, name in names.items()} for row in rows]
-    for number, row in enumerate(rows, 2):
+    for number, row in zip(lines, rows, strict=True):
         if not (row["path"] or "").strip() or not (row["label"] or "").strip():
             raise _bad_csv(path, "a path and a label in every row", f"line {number} without")
     split = None
     if "split" in names:
         split = [row["split"] for row in rows]
-        other = [(number, each) for number, each in enumerate(split, 2) if each not in (TRAIN, TEST)]
+        other = [(line, each) for line, each in zip(lines, split, strict=True) if each not in (TRAIN, TEST)]
         if other or len(set(split)) < 2:
-            got = f"{other[0][1]!r} in line {other[0][0]}" if other else f"{split[0]} alone"
+            got = f"{other[0][1] or 'nothing'} in line {other[0][0]}" if other else f"{split[0]} alone"
             fix = f"write {TRAIN} or {TEST} there, or leave the column out: then a part is held out by content"
             raise _bad_csv(path, f"{TRAIN} and {TEST}, both, in the column {names['split']}", got, fix=fix)
         untaught = sorted({r["label"] for r in rows} - {r["label"] for r in rows if r["split"] == TRAIN})
@@ -135,7 +138,8 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
         raise _bad_csv(
             path,
             "each recording to train on or to test, not both",
-            f"{len(both)} rows to test with the bytes of a row to train on, such as {rows[both[0]]['path']}",
+            f"{len(both)} {'row' if len(both) == 1 else 'rows'} to test with the bytes of a row to train on, such as "
+            f"{rows[both[0]]['path']}",
             fix=f"leave them out of one side, or leave the column {names['split']} out: then copies stay together",
         )
     return files
@@ -147,7 +151,7 @@ def _on_both_sides(files: LabelledFiles) -> list[int]:
     def known(rows: list[int], what: Callable[[Path], Any]) -> dict[int, Any]:
         found = {}
         for row in rows:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # a name may hold a zero byte
                 found[row] = what(files.paths[row])
         return found
 
