@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from small import write_corpus, write_encoder, write_language_model
 from test_training import CPU, one_batch, run, short_recipe
@@ -34,12 +35,15 @@ STEPS = [
 SHORT = ["steps=4", "loop.checkpoint_every_steps=4"]
 RESIDENT = ["steps=6", "loop.checkpoint_every_steps=6", "loop.audio=resident"]
 DIRECTIONS = [*SHORT, "data.mean_share=0.9", "model.adapter_mean_tokens=3", "model.adapter_unit_means=true"]
+AVERAGED = [*SHORT, "optimizer.ema_decay=0.6"]
 TWO_RANKS = {
     "replicas": ([], None),
     "shards": (["loop.parallel=shard"], "alone"),
     "resident": (RESIDENT, None),
     "directions": (DIRECTIONS, None),
     "directions sharded": ([*DIRECTIONS, "loop.parallel=shard"], None),
+    "averages": (AVERAGED, None),
+    "averages sharded": ([*AVERAGED, "loop.parallel=shard"], None),
     "compiled": ([*SHORT, "loop.parallel=shard", "loop.compiled=true", "loop.recompute=layers"], None),
 }
 """Changes of the recipe, and the run on one rank that is gone on with; None: none. All in one start of two ranks."""
@@ -133,6 +137,18 @@ def test_audio_resident_on_every_rank_gives_the_run_of_one(ground, two, tmp_path
 def test_what_means_are_standardised_by_is_of_the_clips_of_all_ranks(ground, two, tmp_path, name):
     run(override(short_recipe(ground / "lm"), [*STEPS, *DIRECTIONS]), ground / "prepared", tmp_path / "one")
     assert_same_run(two / name, tmp_path / "one", steps=4)
+
+
+@pytest.mark.parametrize("name", ["averages", "averages sharded"])
+def test_the_average_of_weights_is_of_whole_weights(ground, two, tmp_path, name):
+    run(override(short_recipe(ground / "lm"), [*STEPS, *AVERAGED]), ground / "prepared", tmp_path / "one")
+    assert_same_run(two / name, tmp_path / "one", steps=4)
+    means, expected = (
+        load_file(folder / "checkpoints/step-00000004/average.safetensors") for folder in (two / name, tmp_path / "one")
+    )
+    assert means.keys() == expected.keys()
+    for weight, mean in means.items():
+        assert (mean - expected[weight]).norm() <= 1e-2 * expected[weight].norm() + 1e-3, weight
 
 
 def test_two_shards_compiled_and_computing_again_give_the_run_of_one(ground, two, tmp_path):

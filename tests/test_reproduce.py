@@ -168,7 +168,12 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
         if steps_of(row, scale):
             made = recipe_of(row, scale, 1, "somewhere" if row.after else None)
             assert (made.model.start is None) == (row.after is None)
-            assert set(made.data.domain_weights) == {"speech"} or not row.speech_only
+            weights = made.data.domain_weights
+            if row.domains is None:
+                assert weights == scale.data.domain_weights
+            else:
+                assert tuple(weights) == row.domains and sum(weights.values()) == pytest.approx(1)
+            assert made.optimizer.ema_decay == (0.995 if name == "U-ema" else None)
             reads_audio_tokens = row.objective in (
                 "instructions", "random frozen", "pretrained trained", "random trained",
             )  # fmt: skip

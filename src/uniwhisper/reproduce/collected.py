@@ -13,8 +13,8 @@ from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.rows import ROWS, available_rows
 from uniwhisper.reproduce.state import read_row, read_written
 
-_BEFORE = {"adapter_mean_tokens": 1, "adapter_unit_means": None}
-"""What a run had that was written down before the field was there."""
+_BEFORE = {"model": {"adapter_mean_tokens": 1, "adapter_unit_means": None}, "optimizer": {"ema_decay": None}}
+"""By part of the recipe: what a run had that was written down before the field was there."""
 _NO_LONGER_SAID = (("adapter_mean_linear", False),)
 """Fields that recipes had for a time, with the value that all have now."""
 
@@ -84,9 +84,8 @@ def _require_plan(chain: Chain, one: Done, folder: Path) -> None:
     recipe = chain.recipe(one.job, scale, "start" if row.after else None)
     assert recipe is not None, "a row of steps has a recipe"
     expected, got = recipe.to_json(), written["recipe"]
-    got["model"] = _BEFORE | {
-        name: value for name, value in got["model"].items() if (name, value) not in _NO_LONGER_SAID
-    }
+    for part, before in _BEFORE.items():
+        got[part] = before | {name: value for name, value in got[part].items() if (name, value) not in _NO_LONGER_SAID}
     for part in sorted(expected.keys() | got.keys()):
         _require(folder, f"recipe's {part}", _placeless(expected.get(part)), _placeless(got.get(part)))
     _require(folder, "learner", _placeless(chain.learners.of(row).describe()), _placeless(written.get("learner")))

@@ -35,11 +35,14 @@ class Row:
     """Row whose encoder it starts from; None: random weights."""
     asked_as: Objective | None = None
     """Objective whose questions it is asked; None: its own."""
-    speech_only: bool = False
+    domains: tuple[str, ...] | None = None
+    """Of its training clips, drawn in the scale's proportion to each other; None: all."""
     share: float = 1.0
     """Part of the training clips."""
     unit_means: bool = False
     """Whether what reads the mean of a clip, a language model or heads, hears it as a direction."""
+    ema_decay: float | None = None
+    """Of a moving average of the weights, which is then what is judged; None: the weights themselves."""
 
     @property
     def needs(self) -> str | None:
@@ -66,17 +69,19 @@ _ROWS = (
         what="speech-only start: Whisper's decoder and objective on speech; taken where the development suite says",
         objective="whisper",
         steps="N",
-        speech_only=True,
+        domains=("speech",),
     ),
     Row(
         name="S-long",
         what="S for as long as S and U together",
         objective="whisper",
         steps="N + M",
-        speech_only=True,
+        domains=("speech",),
     ),
     _u("U", "UniWhisper: from S, all domains as instructions through the frozen language model"),
-    _u("U-speech", "U's recipe on speech alone", speech_only=True),
+    _u("U-speech", "U's recipe on speech alone", domains=("speech",)),
+    _u("U-no-speech", "U's recipe without speech, which only S has heard", domains=("sound", "music")),
+    _u("U-ema", "U, of whose weights a moving average is judged", ema_decay=0.995),
     _u("U-plain-means", "U with the mean of a clip heard as it is, not as a direction", unit_means=False),
     _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
     _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
@@ -130,6 +135,8 @@ COMPARED = (
     ("S", "U"),
     ("S-long", "U"),
     ("U-speech", "U"),
+    ("U-no-speech", "U"),
+    ("U", "U-ema"),
     ("U-plain-means", "U"),
     ("U-everything", "U"),
     ("U-scratch-M", "U"),
@@ -152,6 +159,8 @@ EQUAL = (
         ("U", other)
         for other in (
             "U-speech",
+            "U-no-speech",
+            "U-ema",
             "U-plain-means",
             "U-everything",
             "U-scratch-M",
@@ -199,7 +208,7 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
         start: model folder it starts from; None: random weights of the scale's size.
         tasks: what its objective can be asked; None: everything.
     """
-    loop = scale.loop
+    loop, optimizer = scale.loop, scale.optimizer if row.after else scale.start_optimizer
     if row.name == "S":
         loop = replace(loop, keep_every_steps=scale.keep_every_steps, validate_every_steps=scale.keep_every_steps)
     return Recipe(
@@ -214,15 +223,17 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
             adapter_unit_means=(row.unit_means and row.objective not in _WITHOUT_AUDIO_TOKENS) or None,
         ),
         data=_data(row, scale.data, tasks),
-        optimizer=scale.optimizer if row.after else scale.start_optimizer,
+        optimizer=replace(optimizer, ema_decay=row.ema_decay),
         loop=loop,
     )
 
 
 def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig:
     data = replace(data, training_share=row.share)
-    if row.speech_only:
-        data = replace(data, domain_weights={"speech": 1.0})
+    if row.domains is not None:
+        whole = sum(data.domain_weights[domain] for domain in row.domains)
+        weights = {domain: data.domain_weights[domain] / whole for domain in row.domains}
+        data = replace(data, domain_weights=weights)
     if row.objective == "whisper":
         # The language and the words of a clip make one row of text.
         data = replace(data, questions_per_clip=len(OWN_TASKS))

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.files import atomic_output
 from uniwhisper.model.uniwhisper import UniWhisper
+from uniwhisper.training.average import WeightAverage
 from uniwhisper.training.distributed import part_of, whole_tensor
 
 KEPT_CHECKPOINTS = 2
@@ -38,7 +39,13 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: UniWhisper, optimizer: torch.optim.Optimizer, progress: Progress, *, write: bool = True
+    folder: Path,
+    model: UniWhisper,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    *,
+    average: WeightAverage | None = None,
+    write: bool = True,
 ) -> Path:
     """Write `folder/step-…` atomically and drop all but the newest checkpoints.
 
@@ -46,14 +53,15 @@ def save_checkpoint(
     """
     path = folder / f"step-{progress.step:08d}"
     parts = {name: _whole(getattr(model, name).state_dict()) for name in model.TRAINED}
-    optimizer_state = _optimizer_tensors(optimizer)
+    parts["optimizer"] = _optimizer_tensors(optimizer)
+    if average is not None and average.means:
+        parts["average"] = _whole(average.means)
     if not write:
         return path
     with atomic_output(path, overwrite=True, folder_with="progress.json") as temporary:
         temporary.mkdir()
         for part, tensors in parts.items():
             save_file(tensors, temporary / f"{part}.safetensors")
-        save_file(optimizer_state, temporary / "optimizer.safetensors")
         (temporary / "progress.json").write_text(json.dumps(vars(progress), indent=1))
     for old in sorted(folder.glob("step-*"))[:-KEPT_CHECKPOINTS]:
         shutil.rmtree(old)
@@ -65,8 +73,10 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step-*"), default=None)
 
 
-def load_checkpoint(path: Path, model: UniWhisper, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put weights and optimizer state back in place.
+def load_checkpoint(
+    path: Path, model: UniWhisper, optimizer: torch.optim.Optimizer, *, average: WeightAverage | None = None
+) -> Progress:
+    """Put weights, optimizer state and the average back in place.
 
     Raises:
         RecipeError: the folder is incomplete, or belongs to a model of another shape.
@@ -77,6 +87,10 @@ def load_checkpoint(path: Path, model: UniWhisper, optimizer: torch.optim.Optimi
             here, stored = part.state_dict(), load_file(path / f"{name}.safetensors")
             part.load_state_dict({key: part_of(value, here[key]) for key, value in stored.items()})
         _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+        if average is not None and average.means:
+            stored = load_file(path / "average.safetensors")
+            for name, mean in average.means.items():
+                mean.copy_(part_of(stored[name], mean))
         return Progress(**json.loads((path / "progress.json").read_text()))
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise RecipeError(

@@ -22,6 +22,7 @@ from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.resident_batches import ResidentBatches, resident_batches
 from uniwhisper.data.tokens import TextForm, Tokenizer
 from uniwhisper.model.device_memory import device_memory_error, is_out_of_memory
+from uniwhisper.training.average import WeightAverage
 from uniwhisper.training.card import run_card
 from uniwhisper.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from uniwhisper.training.distributed import Ranks, join_ranks, spread, whole_model
@@ -94,12 +95,13 @@ def _train(
     carry_out(model, compiled=recipe.loop.compiled, recompute=recipe.loop.recompute, float8=float8)
     called = spread(model, ranks, recipe.loop.parallel)
     optimizer = build_optimizer(model, recipe.optimizer)
+    average = WeightAverage(optimizer, recipe.optimizer.ema_decay)
     facts = cost_facts(model, device)
     frozen_identity = learner.frozen_identity(model)
     checkpoint = latest_checkpoint(output / "checkpoints")
     progress = Progress(step=0, audio_seconds=0.0, train_seconds=0.0, threads=torch.get_num_threads())
     if checkpoint is not None:
-        progress = load_checkpoint(checkpoint, model, optimizer)
+        progress = load_checkpoint(checkpoint, model, optimizer, average=average)
     # Of every rank before any goes on: the first will write there.
     unscored = checkpoint is not None and not _has_held_out(output, progress.step)
     tokenizer = learner.reader(model)
@@ -113,6 +115,14 @@ def _train(
     compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
     if ranks.first:
         write_start(output, {**start_of_run, **compared, **facts, "left_out": batches.left_out}, frozen_identity)
+
+    def export(folder: Path) -> None:
+        with average.in_place():
+            whole_weights = whole_model(model)
+            if ranks.first:
+                card = run_card(recipe, manifest, progress, start_of_run)
+                learner.export(whole_weights, folder, recipe, card=card)
+
     record_of_rank = RunRecord if ranks.first else SilentRecord
     with record_of_rank(output, start_step=progress.step, steps=recipe.steps, console=console) as record:
         if checkpoint is not None:
@@ -126,22 +136,24 @@ def _train(
 
         def score_held_out(step: int) -> None:
             asked = held_out_batches(manifest, tokenizer, recipe.data, cache=cache)
-            held_out = held_out_loss(model, record.counted(asked, "held-out clips"), recipe, device)
+            with average.in_place():
+                held_out = held_out_loss(model, record.counted(asked, "held-out clips"), recipe, device)
             record.write({"step": step, "held_out_loss_by_domain": held_out})
 
         if unscored and _scores_held_out(recipe, progress.step):
             score_held_out(progress.step)
-        average, nonfinite, clock = LossAverage(), 0, time.monotonic()
+        losses, nonfinite, clock = LossAverage(), 0, time.monotonic()
         logged_audio, logged_seconds = progress.audio_seconds, progress.train_seconds
         for step, batch in batches:
             rates = set_learning_rates(optimizer, rate_fraction(step, recipe.steps, recipe.optimizer))
             result = train_step(called, optimizer, batch, recipe, device, ranks)
+            average.update(step + 1)
             whole = result.whole
             nonfinite = 0 if result.applied else nonfinite + 1
             if not result.applied:
                 _report_nonfinite(record, step, result, nonfinite, recipe.loop.max_nonfinite_steps)
             else:
-                average.add(whole.domains, result.loss_sums, whole.token_counts)
+                losses.add(whole.domains, result.loss_sums, whole.token_counts)
 
             now = time.monotonic()
             progress = Progress(
@@ -157,8 +169,8 @@ def _train(
                 record.write(
                     {
                         "step": progress.step,
-                        "loss": average.overall(),
-                        "loss_by_domain": average.by_domain(),
+                        "loss": losses.overall(),
+                        "loss_by_domain": losses.by_domain(),
                         "gradient_norm": result.gradient_norm,
                         **{f"learning_rate_{part}": rate for part, rate in rates.items()},
                         "audio_seconds": progress.audio_seconds,
@@ -167,16 +179,13 @@ def _train(
                         "examples": hash_json(whole.ids)[:16],
                     }
                 )
-                average = LossAverage()
+                losses = LossAverage()
                 logged_audio, logged_seconds = progress.audio_seconds, progress.train_seconds
             if recipe.loop.keep_every_steps is not None and progress.step % recipe.loop.keep_every_steps == 0:
-                kept = whole_model(model)
-                if ranks.first:
-                    card = run_card(recipe, manifest, progress, start_of_run)
-                    learner.export(kept, kept_model(output, progress.step), recipe, card=card)
+                export(kept_model(output, progress.step))
                 clock = time.monotonic()
             if progress.step % recipe.loop.checkpoint_every_steps == 0 or progress.step == recipe.steps:
-                save_checkpoint(output / "checkpoints", model, optimizer, progress, write=ranks.first)
+                save_checkpoint(output / "checkpoints", model, optimizer, progress, average=average, write=ranks.first)
             # After the checkpoint: it takes minutes, and whoever stops it then loses no step.
             if _scores_held_out(recipe, progress.step):
                 score_held_out(progress.step)
@@ -184,12 +193,8 @@ def _train(
 
     if learner.frozen_identity(model) != frozen_identity:
         raise AssertionError("the language model is frozen, yet its weights changed")
-    trained = whole_model(model)
-    if not ranks.first:
-        return output / "model"
-    card = run_card(recipe, manifest, progress, start_of_run)
-    learner.export(trained, output / "model", recipe, card=card)
-    if plot_metrics(output) is None:
+    export(output / "model")
+    if ranks.first and plot_metrics(output) is None:
         console.print("no plot of the losses: pip install 'uniwhisper\\[eval]' for matplotlib", highlight=False)
     return output / "model"
 

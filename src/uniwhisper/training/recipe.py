@@ -110,6 +110,9 @@ class OptimizerConfig:
     beta2: float = 0.98
     gradient_clip_norm: float = 1.0
     """Gradients of a step are scaled down to this global L2 norm."""
+    ema_decay: float | None = None
+    """Share that a step keeps of a moving average of the trained weights, which is then what is exported, kept and
+    scored on held-out clips; None: the weights themselves."""
 
     def __post_init__(self) -> None:
         for name in ("encoder_learning_rate", "adapter_learning_rate", "weight_decay"):
@@ -119,6 +122,12 @@ class OptimizerConfig:
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "from 0 to below 1", getattr(self, name))
         require(0 <= self.final_fraction <= 1, "optimizer.final_fraction", "within 0…1", self.final_fraction)
         require(self.gradient_clip_norm > 0, "optimizer.gradient_clip_norm", "a number > 0", self.gradient_clip_norm)
+        require(
+            self.ema_decay is None or 0 <= self.ema_decay < 1,
+            "optimizer.ema_decay",
+            "from 0 to below 1, or None",
+            self.ema_decay,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,8 +243,11 @@ class Recipe:
     def identity(self) -> str:
         """Hash of what decides the result: not how often it is logged or saved, nor by what means it is computed."""
         value = self.to_json()
+        # A run that was begun before there were such fields goes on.
         if self.model.adapter_unit_means is None:
-            del value["model"]["adapter_unit_means"]  # a run that was begun before there was such a field goes on
+            del value["model"]["adapter_unit_means"]
+        if self.optimizer.ema_decay is None:
+            del value["optimizer"]["ema_decay"]
         value["loop"] = {name: part for name, part in value["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
         value["loop"]["micro_batches"] = 1  # no field less: a run that was begun while they counted goes on
         return hash_json(value)
