@@ -28,6 +28,12 @@ def test_nothing_is_left_of_a_failed_export(tmp_path):
     assert done.returncode == 2 and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["encoder.parquet", "encoder.safetensors"])
+def test_an_onnx_file_is_not_called_otherwise(tmp_path, tiny_model, name):
+    done = export("onnx", "-o", tmp_path / name, "--model", tiny_model)
+    assert done.returncode == 2 and "name ending in .onnx" in done.stderr and not list(tmp_path.iterdir())
+
+
 def test_options_of_another_kind_are_refused(tmp_path, tiny_model):
     done = export("hub", "-o", tmp_path / "out", "--model", tiny_model, "--int8")
     assert done.returncode == 2 and "uniwhisper export onnx" in done.stderr

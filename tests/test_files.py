@@ -110,6 +110,14 @@ def test_a_path_without_a_name_is_refused(theirs, monkeypatch, name, overwrite):
     assert contents(theirs) == {"sub/thesis.txt": "years of work"}
 
 
+def test_a_dash_is_not_the_name_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for write in (write_file, write_folder):
+        with pytest.raises(OutputError, match="standard output"):
+            write(Path("-"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_links(tmp_path):
     (tmp_path / "to_nowhere").symlink_to(tmp_path / "nowhere")
     (tmp_path / "to_ours").symlink_to(tmp_path / "ours")

@@ -69,6 +69,7 @@ def test_a_csv_says_what_is_held_out(sounds):
         ("path,label\na.wav,x\na.wav, \n", "line 3"),
         ("path,label\na.wav,x\n\n\na.wav, \n", "line 5"),
         ("path,label\na.wav,x\nb.wav,x\n", "two or more classes"),
+        ("path,label\na.wav,x\nb.wav,y\n\n./a.wav,y\n", r"one label[\s\S]*\./a\.wav as x in line 2 and as y in line 5"),
         ("path,label\na.wav,x\nb.wav,x\nc.wav,y\n", "classes of one file: y"),
         (
             "path,label,split\na.wav,x,train\nb.wav,y,dev\n",

@@ -30,7 +30,7 @@ def export(
 
     Exit status 0: written. 2: nothing is written.
     """
-    from uniwhisper.cli.output import print_facts
+    from uniwhisper.cli.output import check_ending, print_facts
     from uniwhisper.core.errors import UserError
     from uniwhisper.core.files import check_apart, check_output
     from uniwhisper.model.weights import load_encoder
@@ -42,6 +42,8 @@ def export(
             got=f"uniwhisper export {kind}",
             fix="leave them out",
         )
+    if kind == "onnx":
+        check_ending(output, ".onnx", "onnxruntime reads it")
     check_output(output, overwrite=overwrite, folder_with=None if kind == "onnx" else "config.json")
     check_apart(output, [model or "default"])
     loaded = load_encoder(model)

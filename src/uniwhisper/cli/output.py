@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # fmt: off
 _ENDINGS = frozenset((
     ".parquet", ".csv", ".tsv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5", ".arrow",
-    ".feather", ".safetensors", ".zip",
+    ".feather", ".safetensors", ".zip", ".onnx",
 ))
 # fmt: on
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")

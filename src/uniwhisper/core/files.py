@@ -82,6 +82,13 @@ def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None)
     """
     path = Path(path)
     kind = "file" if folder_with is None else "folder"
+    if str(path) == "-":
+        raise OutputError(
+            "nothing is written to standard output",
+            expected=f"the name of a {kind} to write",
+            got="-",
+            fix="-o NAME",
+        )
     if path.name in ("", ".."):
         raise OutputError(
             f"{path} is no output path",

@@ -1,6 +1,7 @@
 """A folder of folders, or a CSV, to labelled files; and which of them are held out."""
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -45,13 +46,13 @@ def read_labels(source: Path, columns: Mapping[str, str] | None = None) -> Label
 
     Args:
         source: a folder with a folder per class, at any depth below which its files lie; or a CSV with the columns
-            `path` (relative to the CSV) and `label`, and if wanted `split` (`train` or `test`), parted by one of
+            `path` (relative to the CSV) and its `label`, and if wanted `split` (`train` or `test`), parted by one of
             `DELIMITERS`.
         columns: name of these columns -> name in the CSV, where they differ, as in a corpus's `corpus.json`.
 
     Raises:
-        ManifestError: it cannot be read as either, a column is not there, fewer than two classes, a class of a
-            single file, or a recording that `split` both trains on and tests.
+        ManifestError: it cannot be read as either, a column is not there, a file has two labels, fewer than two
+            classes, a class of a single file, or a recording that `split` both trains on and tests.
         AudioError: a folder without audio.
     """
     source = Path(source)
@@ -122,6 +123,12 @@ def _from_csv(path: Path, columns: Mapping[str, str]) -> LabelledFiles:
     for number, row in zip(lines, rows, strict=True):
         if not (row["path"] or "").strip() or not (row["label"] or "").strip():
             raise _bad_csv(path, "a path and a label in every row", f"line {number} without")
+    first: dict[str, tuple[int, str]] = {}
+    for number, row in zip(lines, rows, strict=True):
+        line, label = first.setdefault(os.path.normpath(row["path"]), (number, row["label"]))
+        if label != row["label"]:
+            got = f"{row['path']} as {label} in line {line} and as {row['label']} in line {number}"
+            raise _bad_csv(path, "one label for each file", got, fix="leave one of the lines out")
     split = None
     if "split" in names:
         split = [row["split"] for row in rows]
