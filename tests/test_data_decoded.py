@@ -11,6 +11,9 @@ from toy_corpora import SPEECH, Letters, write_corpus, write_tar, write_three_co
 from uniwhisper.audio.load import read as read_audio
 from uniwhisper.core import identity
 from uniwhisper.core.errors import ManifestError
+from uniwhisper.data import coded as coded_module
+from uniwhisper.data.augment import power
+from uniwhisper.data.coded import code
 from uniwhisper.data.config import DataConfig
 from uniwhisper.data.decoded import DecodedReader, EncodedReader, decode, decoded_path
 from uniwhisper.data.loader import step_batches
@@ -107,3 +110,23 @@ def test_decoding_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ManifestError, match="tunes/m000"):
         decode(manifest, tmp_path / "cache")
     assert not list(tmp_path.rglob("*decoded*"))
+
+
+def test_a_clip_after_a_codec_is_as_long_and_nearly_the_same_whoever_makes_it(lossy, tmp_path):
+    plain, coded = decode(lossy, tmp_path / "one"), code(lossy, tmp_path / "one", workers=1)
+    alone = np.array(coded.samples)
+    assert np.array_equal(alone, code(lossy, tmp_path / "two", workers=3).samples)
+    for record in lossy.records:
+        before_S, after_S = plain.read(record), coded.read(record)
+        assert len(after_S) == record.samples
+        assert 0 < power(after_S - before_S) < power(before_S)
+
+
+def test_what_went_through_codecs_is_kept_until_the_code_changes(manifest, tmp_path, monkeypatch):
+    first = code(manifest, tmp_path)
+    with monkeypatch.context() as changed:
+        changed.setattr(coded_module, "write_samples", None)
+        assert np.array_equal(code(manifest, tmp_path).samples, first.samples)
+        changed.setattr(coded_module, "layer_identity", lambda *layers: "-".join(layers))
+        with pytest.raises(TypeError):
+            code(manifest, tmp_path)

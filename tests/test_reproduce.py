@@ -169,16 +169,19 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
             made = recipe_of(row, scale, 1, "somewhere" if row.after else None)
             assert (made.model.start is None) == (row.after is None)
             weights = made.data.domain_weights
-            if row.domains is None:
+            if row.speech_share is None:
                 assert weights == scale.data.domain_weights
             else:
-                assert tuple(weights) == row.domains and sum(weights.values()) == pytest.approx(1)
+                assert weights.get("speech", 0) == row.speech_share and sum(weights.values()) == pytest.approx(1)
+            assert made.data.augment.codec_probability == (0.3 if name == "U-codec" else 0)
             assert made.optimizer.ema_decay == (0.995 if name == "U-ema" else None)
             reads_audio_tokens = row.objective in (
                 "instructions", "random frozen", "pretrained trained", "random trained",
             )  # fmt: skip
             assert made.data.mean_share == (scale.data.mean_share if reads_audio_tokens else 0)
             assert made.model.adapter_mean_tokens == (scale.mean_tokens if reads_audio_tokens else 1)
+    little = recipe_of(ROWS["U-little-speech"], miniature("lm"), 1, "somewhere").data.domain_weights
+    assert little["sound"] / little["music"] == pytest.approx(0.45 / 0.2), "as in the recipe `mini`"
     assert set(SMOKE_ROWS) <= set(ROWS)
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from small import write_corpus, write_language_model
 from uniwhisper.core.errors import ManifestError, RecipeError
 from uniwhisper.data import drawer
-from uniwhisper.data.config import AugmentConfig, DataConfig
+from uniwhisper.data.coded import code
+from uniwhisper.data.config import NO_AUGMENTATION, AugmentConfig, DataConfig
 from uniwhisper.data.decoded import EncodedReader
 from uniwhisper.data.draws import Draw, Part
 from uniwhisper.data.instructions import Question
@@ -54,6 +55,7 @@ def plan(*parts: Part, background: Part | None = None, shape: dict | None = None
     plain = Plan(
         draw=drawn(*parts, **(shape or {})), background=background, equalizer_db=np.zeros(EQUALIZER_POINTS),
         band_hz=RATE / 2, room_seconds=0.0, room_db=0.0, noise_snr_db=np.inf, noise_kind=0, noise_first=0, gain=1.0,
+        coded=False,
     )  # fmt: skip
     return replace(plain, **changes)
 
@@ -81,6 +83,34 @@ WHOLE = Part(clip=0, first=0, length=RATE)
 def test_a_plan_that_changes_nothing_gives_the_recording(audio):
     (wave_S,) = render(audio, plan(WHOLE))
     assert np.abs(wave_S - np.rint(tone(440) * 32767) / 32767).max() < 1e-5
+
+
+def test_a_recording_after_a_codec_is_the_second_of_its_kind(audio):
+    other = torch.from_numpy(np.rint(np.concatenate([tone(700), tone(90)]) * 32767).astype(np.int16))
+    own = torch.from_numpy(np.rint(np.concatenate([tone(440), tone(3000)]) * 32767).astype(np.int16))
+    both = ResidentAudio(torch.cat([own, other]), [RATE, RATE])
+    plain_S, coded_S, joined_S = render(
+        both, plan(WHOLE), plan(WHOLE, coded=True), plan(WHOLE, Part(1, 0, 4000, shift=8000), coded=True)
+    )
+    assert np.abs(plain_S - tone(440)).max() < 1e-4 and np.abs(coded_S - tone(700)).max() < 1e-4
+    assert power(joined_S[8000:12000], 90) > 100 * power(joined_S[8000:12000], 3000)
+    with pytest.raises(AssertionError, match="not loaded"):
+        render(audio, plan(WHOLE, coded=True))
+
+
+def test_a_coin_is_tossed_for_codecs_only_where_there_are_any():
+    """A run that was begun before codecs could be had here draws what it drew."""
+
+    def planned(probability: float) -> tuple[bool, float]:
+        stream = np.random.default_rng(4)
+        made = make_plan(drawn(WHOLE), stream, AugmentConfig(codec_probability=probability), no_background)
+        return made.coded, float(stream.random())
+
+    coin = planned(0.0)[1]
+    assert not planned(0.0)[0]
+    for probability in (0.1, 0.4, 0.6, 0.9):
+        coded, following = planned(probability)
+        assert coded == (coin < probability) and following != coin
 
 
 def test_a_stretch_with_silence_around_it(audio):
@@ -171,8 +201,9 @@ def test_padding_is_silent(audio):
 
 def test_what_a_task_forbids_is_not_planned():
     everything = AugmentConfig(
-        equalizer_probability=1, noise_probability=1, gain_probability=1, room_probability=1, band_probability=1
-    )
+        equalizer_probability=1, noise_probability=1, gain_probability=1, room_probability=1, band_probability=1,
+        codec_probability=1,
+    )  # fmt: skip
     seen = set()
     for task in all_tasks().values():
         made = make_plan(drawn(WHOLE, task=task.name), np.random.default_rng(1), everything, no_background)
@@ -182,6 +213,7 @@ def test_what_a_task_forbids_is_not_planned():
             "gain": made.gain != 1,
             "room": made.room_seconds > 0,
             "band": made.band_hz < RATE / 2,
+            "codec": made.coded,
         }
         for step, happened in done.items():
             assert happened == (task.augment[step] != FORBID), (task.name, step)
@@ -226,6 +258,22 @@ def test_the_same_batches_whatever_the_number_of_workers(prepared, tokenizer, tm
     for one, other in zip(alone, helped, strict=True):
         assert one[:3] == other[:3]
         assert torch.equal(one[3], other[3]) and torch.equal(one[4], other[4])
+
+
+def test_clips_go_through_their_codec_and_nothing_else_is_drawn_otherwise(prepared, tokenizer, tmp_path):
+    plain = replace(CONFIG, augment=NO_AUGMENTATION, tasks=("sound_tag",), questions_per_clip=1)
+    changed = replace(plain, augment=replace(NO_AUGMENTATION, codec_probability=1))
+    kept = {"seed": 3, "start_step": 1, "stop_step": 3, "cache": tmp_path, "device": CPU, "workers": 0}
+    coded, records = code(prepared, tmp_path), {record.id: record for record in prepared.records}
+    for (_, one), (_, other) in zip(
+        *(resident_batches(prepared, tokenizer, config, **kept) for config in (plain, changed)), strict=True
+    ):
+        assert one.ids == other.ids and torch.equal(one.sample_counts_B, other.sample_counts_B)
+        for clip_id, count, wave_S, before_S in zip(
+            one.ids, one.sample_counts_B.tolist(), other.wave_BS, one.wave_BS, strict=True
+        ):
+            assert np.abs(wave_S[:count].numpy() - coded.read(records[clip_id])).max() < 1e-4
+            assert (wave_S - before_S).abs().max() > 1e-3
 
 
 def test_the_same_draws_as_the_loader(prepared, tokenizer, tmp_path):

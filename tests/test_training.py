@@ -504,8 +504,23 @@ def test_what_takes_long_beside_the_steps_says_how_far_it_is(recipe, prepared, t
     run(changed, prepared, tmp_path / "run", cache=tmp_path / "cache", console=said)
     records, lines = Manifest.read(prepared).records, said.file.getvalue().splitlines()
     assert f"decoding: {len(records)} of {len(records)} clips" in lines
+    assert not any("codecs" in line for line in lines)
     held_out = sum(int(record.sha256[:8], 16) % 3 == 0 for record in records)
     assert f"held-out clips: {held_out}" in lines and held_out
+
+
+def test_audio_on_the_device_goes_through_codecs_where_the_recipe_says_so(recipe, prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(seldom, "LINE_SECONDS", 0.0)
+    said = Console(file=io.StringIO())
+    changed = override(recipe, ["steps=2", "loop.audio=resident", "data.max_seconds=4"])
+    losses = []
+    for probability in (0, 1):
+        coded = override(changed, [f"data.augment.codec_probability={probability}"])
+        run(coded, prepared, tmp_path / str(probability), cache=tmp_path / "cache", console=said)
+        losses.append(read_metrics(tmp_path / str(probability))[0]["loss"])
+    clips = len(Manifest.read(prepared).records)
+    assert said.file.getvalue().splitlines().count(f"through codecs: {clips} of {clips} clips") == 1
+    assert losses[0] != losses[1]
 
 
 def test_kept_models_are_those_of_their_steps(recipe, prepared, tmp_path):

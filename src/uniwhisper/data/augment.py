@@ -117,6 +117,11 @@ def limit_band(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentC
 
 
 def encode(wave_S: np.ndarray, stream: np.random.Generator, config: AugmentConfig) -> np.ndarray:  # noqa: ARG001
+    """wave_S (S,) float32 after `through_drawn_codec`, as a step of `colour`."""
+    return through_drawn_codec(wave_S, stream)
+
+
+def through_drawn_codec(wave_S: np.ndarray, stream: np.random.Generator) -> np.ndarray:
     """wave_S (S,) float32 through a lossy codec: Opus or Vorbis at a low rate, or the telephone's u-law or GSM."""
     container, encoding, rate = _CODECS[int(stream.integers(len(_CODECS)))]
     return through_codec(wave_S, container, encoding, rate, level=float(stream.uniform(0.6, 1.0)))

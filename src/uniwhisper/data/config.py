@@ -57,7 +57,8 @@ class AugmentConfig:
     """Cut of everything above a frequency, as narrow-band recordings have it."""
     band_hz_range: tuple[float, float] = (2500.0, 7500.0)
     codec_probability: float = 0.0
-    """Encoding with loss (Opus, Vorbis, telephone), and decoding again. Not for audio resident on a device."""
+    """Encoding with loss (Opus, Vorbis, telephone), and decoding again. Of audio resident on a device, each recording
+    by a codec that its content decides, before anything else is done to it."""
     mix_db_range: tuple[float, float] = (-6.0, 6.0)
     """Level of each further clip over the first, after all were brought to equal power."""
     time_masks: int = 2

@@ -8,6 +8,7 @@ Both readers give the same numbers bit for bit, so that a run may be resumed wit
 """
 
 import hashlib
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -115,13 +116,31 @@ def decode(
     """
     path = decoded_path(manifest, folder)
     if not path.exists():
-        reader = EncodedReader(manifest)
-        with atomic_output(path, overwrite=True) as temporary, temporary.open("wb") as file:
-            for done, wave_S in enumerate(in_threads(reader.read, manifest.records, workers), start=1):
-                file.write(to_int16(wave_S).tobytes())
-                if progress is not None:
-                    progress(done, len(manifest.records))
+        write_samples(manifest, path, EncodedReader(manifest).read, workers=workers, progress=progress)
     return DecodedReader(manifest, path)
+
+
+def write_samples(
+    manifest: Manifest,
+    path: Path,
+    read: Callable[[Record], np.ndarray],
+    *,
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    """Write what `read` gives of every record, (samples,) float32, as a file for `DecodedReader`; whole or not at all.
+
+    Args:
+        workers: threads that read; None: one for each usable core.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with atomic_output(path, overwrite=True) as temporary, temporary.open("wb") as file:
+        for done, wave_S in enumerate(in_threads(read, manifest.records, workers), start=1):
+            file.write(to_int16(wave_S).tobytes())
+            if progress is not None:
+                progress(done, len(manifest.records))
 
 
 def decoded_path(manifest: Manifest, folder: Path) -> Path:

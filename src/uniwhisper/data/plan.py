@@ -46,6 +46,8 @@ class Plan:
     """Where in the bank of noise the noise begins; the room's echo begins there too."""
     gain: float
     """Amplitude."""
+    coded: bool
+    """Whether each recording is taken after a codec (`coded.py`)."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -92,6 +94,10 @@ def make_plan(
         room_seconds=stream.uniform(*config.room_seconds_range) if "room" in chosen else 0.0,
         room_db=stream.uniform(*config.room_db_range),
         band_hz=stream.uniform(*config.band_hz_range) if "band" in chosen else SAMPLE_RATE_HZ / 2,
+        # Last, and no coin without codecs: runs that were begun before there were any here draw what they drew.
+        coded=config.codec_probability > 0
+        and bool(stream.random() < config.codec_probability)
+        and all(task.augment["codec"] != FORBID for task in draw.tasks),
     )
 
 
@@ -120,6 +126,8 @@ class Plans:
     noise_kind_B: Tensor
     noise_first_B: Tensor
     gain_B: Tensor
+    coded_B: Tensor
+    """int64, 0 or 1."""
 
     @classmethod
     def of(cls, plans: Sequence[Plan], place: Callable[[Part], int]) -> "Plans":
@@ -157,6 +165,7 @@ class Plans:
             noise_kind_B=whole("noise_kind"),
             noise_first_B=whole("noise_first"),
             gain_B=real("gain"),
+            coded_B=whole("coded"),
         )
 
     def tensors(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from uniwhisper.core.units import FFT_SAMPLES, SAMPLE_RATE_HZ
+from uniwhisper.data.coded import code
 from uniwhisper.data.decoded import decode
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.plan import EQUALIZER_POINTS, NOISE_KINDS, NOISE_SAMPLES, Plans
@@ -29,25 +30,34 @@ class ResidentAudio:
     """Recordings as one tensor on a device, in the order of the manifests' records.
 
     Args:
-        samples: int16 (all clips' samples, one after the other), mono at 16 kHz, full scale 32767.
+        samples: int16 (all clips' samples, one after the other), mono at 16 kHz, full scale 32767; then, if there are
+            any, those of all clips after a codec.
         counts: samples of each clip.
     """
 
     def __init__(self, samples: Tensor, counts: Sequence[int]) -> None:
-        assert samples.dtype == torch.int16 and len(samples) == sum(counts), "the samples are those of the clips"
+        total = sum(counts)
+        assert samples.dtype == torch.int16 and len(samples) in (total, 2 * total), "the samples are those of the clips"
         self.samples = samples
         self.starts_N = torch.tensor([0, *np.cumsum(counts)[:-1]], dtype=torch.int64, device=samples.device)
+        self._coded_from = total if len(samples) > total else None
         self._noise_KS = _noise_bank(samples.device)
 
     @classmethod
-    def load(cls, manifests: Sequence[Manifest], cache: Path, device: torch.device) -> "ResidentAudio":
+    def load(
+        cls, manifests: Sequence[Manifest], cache: Path, device: torch.device, *, coded: bool = False
+    ) -> "ResidentAudio":
         """Decode (or read from `cache`) every record of the manifests and keep it on `device`.
+
+        Args:
+            coded: keep each clip after a codec as well (`coded.py`): twice the memory.
 
         Raises:
             ManifestError: an archive is not what it was when its manifest was written.
             OutputError: the cache cannot be written.
         """
-        parts = [torch.from_numpy(np.array(decode(manifest, cache).samples)) for manifest in manifests]
+        makers = (decode, code) if coded else (decode,)
+        parts = [torch.from_numpy(np.array(make(one, cache).samples)) for make in makers for one in manifests]
         counts = [record.samples for manifest in manifests for record in manifest.records]
         return cls(torch.cat(parts).to(device), counts)
 
@@ -57,6 +67,7 @@ class ResidentAudio:
         device = self.samples.device
         on = {name: tensor.to(device, non_blocking=True) for name, tensor in plans.tensors().items()}
         longest = int(plans.samples_B.max())
+        assert self._coded_from is not None or not plans.coded_B.any(), "clips after a codec were not loaded"
         place_S = torch.arange(longest, device=device)
         voiced_BS = (place_S >= on["before_B"][:, None]) & (place_S < (on["before_B"] + on["voiced_B"])[:, None])
         # Where in the example, before its speed was changed, each sample comes from.
@@ -88,7 +99,8 @@ class ResidentAudio:
         inside_BS = (position_BS >= 0) & (position_BS <= length_B1 - 1) & voiced_BS
         whole_BS = position_BS.floor().long()
         t_BS = (position_BS - whole_BS).float()
-        begin_B1 = (self.starts_N[on["clip_BK"][:, part]] + on["first_BK"][:, part])[:, None]
+        begin_B = self.starts_N[on["clip_BK"][:, part]] + on["first_BK"][:, part]
+        begin_B1 = (begin_B + on["coded_B"] * (self._coded_from or 0))[:, None]
         last_B1 = (length_B1 - 1).clamp(min=0)
 
         def tap(offset: int) -> Tensor:

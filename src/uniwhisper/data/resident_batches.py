@@ -114,7 +114,7 @@ def resident_batches(
 
     Args:
         cache: folder for decoded audio, written on first use.
-        device: keeps the whole training set, two bytes a sample.
+        device: keeps the whole training set, two bytes a sample; four where clips go through codecs.
 
     Raises:
         ManifestError: as `step_batches`.
@@ -124,7 +124,8 @@ def resident_batches(
     dataset = PlanDataset(mixture, sources, tokenizer, rank=rank, world=world)
     steps = range(start_step, stop_step)
     loader = prepared_ahead(dataset, _by_group(steps, config.group_steps), workers)
-    return ResidentBatches(steps, loader, ResidentAudio.load(sources, cache, device), dict(mixture.left_out))
+    audio = ResidentAudio.load(sources, cache, device, coded=config.augment.codec_probability > 0)
+    return ResidentBatches(steps, loader, audio, dict(mixture.left_out))
 
 
 def _by_group(steps: range, size: int) -> list[range]:

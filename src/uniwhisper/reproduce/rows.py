@@ -1,6 +1,6 @@
 """The rows of the experiment: what each starts from, how long it trains, on what, and by which objective."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -35,8 +35,9 @@ class Row:
     """Row whose encoder it starts from; None: random weights."""
     asked_as: Objective | None = None
     """Objective whose questions it is asked; None: its own."""
-    domains: tuple[str, ...] | None = None
-    """Of its training clips, drawn in the scale's proportion to each other; None: all."""
+    speech_share: float | None = None
+    """Probability that speech is drawn, the others in the scale's proportion to each other; None: the scale's."""
+    codec_probability: float = 0.0
     share: float = 1.0
     """Part of the training clips."""
     unit_means: bool = False
@@ -69,19 +70,21 @@ _ROWS = (
         what="speech-only start: Whisper's decoder and objective on speech; taken where the development suite says",
         objective="whisper",
         steps="N",
-        domains=("speech",),
+        speech_share=1.0,
     ),
     Row(
         name="S-long",
         what="S for as long as S and U together",
         objective="whisper",
         steps="N + M",
-        domains=("speech",),
+        speech_share=1.0,
     ),
     _u("U", "UniWhisper: from S, all domains as instructions through the frozen language model"),
-    _u("U-speech", "U's recipe on speech alone", domains=("speech",)),
-    _u("U-no-speech", "U's recipe without speech, which only S has heard", domains=("sound", "music")),
+    _u("U-speech", "U's recipe on speech alone", speech_share=1.0),
+    _u("U-little-speech", "U's recipe with a tenth of speech", speech_share=0.1),
+    _u("U-no-speech", "U's recipe without speech, which only S has heard", speech_share=0.0),
     _u("U-ema", "U, of whose weights a moving average is judged", ema_decay=0.995),
+    _u("U-codec", "U, three clips of ten after a codec", codec_probability=0.3),
     _u("U-plain-means", "U with the mean of a clip heard as it is, not as a direction", unit_means=False),
     _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
     _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
@@ -135,8 +138,10 @@ COMPARED = (
     ("S", "U"),
     ("S-long", "U"),
     ("U-speech", "U"),
+    ("U-little-speech", "U"),
     ("U-no-speech", "U"),
     ("U", "U-ema"),
+    ("U", "U-codec"),
     ("U-plain-means", "U"),
     ("U-everything", "U"),
     ("U-scratch-M", "U"),
@@ -159,8 +164,10 @@ EQUAL = (
         ("U", other)
         for other in (
             "U-speech",
+            "U-little-speech",
             "U-no-speech",
             "U-ema",
+            "U-codec",
             "U-plain-means",
             "U-everything",
             "U-scratch-M",
@@ -229,11 +236,10 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
 
 
 def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig:
-    data = replace(data, training_share=row.share)
-    if row.domains is not None:
-        whole = sum(data.domain_weights[domain] for domain in row.domains)
-        weights = {domain: data.domain_weights[domain] / whole for domain in row.domains}
-        data = replace(data, domain_weights=weights)
+    augment = replace(data.augment, codec_probability=row.codec_probability)
+    data = replace(data, training_share=row.share, augment=augment)
+    if row.speech_share is not None:
+        data = replace(data, domain_weights=_with_speech(row.speech_share, data.domain_weights))
     if row.objective == "whisper":
         # The language and the words of a clip make one row of text.
         data = replace(data, questions_per_clip=len(OWN_TASKS))
@@ -244,3 +250,12 @@ def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig
     if tasks is not None:
         data = replace(data, tasks=tuple(tasks))
     return data
+
+
+def _with_speech(share: float, weights: Mapping[str, float]) -> dict[str, float]:
+    """Domain weights that sum to 1, of which speech has `share`; without the domains that have none."""
+    others = sum(weight for domain, weight in weights.items() if domain != "speech")
+    shared = {
+        domain: share if domain == "speech" else (1 - share) * weight / others for domain, weight in weights.items()
+    }
+    return {domain: weight for domain, weight in shared.items() if weight > 0}

@@ -16,6 +16,7 @@ from rich.console import Console
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.core.identity import hash_json
 from uniwhisper.core.progress import clips_counted
+from uniwhisper.data.coded import code
 from uniwhisper.data.decoded import decode
 from uniwhisper.data.loader import StepBatches, held_out_batches, step_batches
 from uniwhisper.data.manifest import Manifest
@@ -111,6 +112,9 @@ def _train(
         if cache is not None and ranks.first:
             with clips_counted("decoding", console) as decoded:
                 decode(manifest, cache, progress=decoded)
+            if recipe.loop.audio == "resident" and recipe.data.augment.codec_probability > 0:
+                with clips_counted("through codecs", console) as coded:
+                    code(manifest, cache, progress=coded)
         batches = _batches(recipe, manifest, tokenizer, progress.step, device, cache, ranks)
     compared = {"overlap": overlap if overlap is not None else start_of_run.get("overlap")}
     if ranks.first:
