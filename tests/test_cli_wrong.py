@@ -122,7 +122,7 @@ def test_classes_are_not_written_under_the_name_of_another_format(sound, tmp_pat
     assert isinstance(done.exception, OutputError) and "classes.csv" in done.exception.fix
 
 
-@pytest.mark.parametrize("name", ["vectors.csv", "vectors.NPY", "vectors.jsonl"])
+@pytest.mark.parametrize("name", ["vectors.csv", "vectors.NPY", "vectors.jsonl", "vectors.onnx"])
 def test_vectors_are_not_written_under_the_name_of_another_format(sound, tmp_path, name):
     done = uniwhisper("embed", sound, "-o", tmp_path / "new" / name, "--device", "cpu")
     assert isinstance(done.exception, OutputError) and "vectors.parquet" in done.exception.fix

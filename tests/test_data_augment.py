@@ -1,6 +1,8 @@
 """Augmentation keeps what it says it keeps, relabels by what it did, and never does what a task forbids."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from uniwhisper.data import augment as module
 from uniwhisper.data.answer_formats import canonical, format_answer
 from uniwhisper.data.answers import note_number
 from uniwhisper.data.augment import (
+    _CODECS,
     COLOURS,
     add_noise,
     add_room,
@@ -287,6 +290,20 @@ def test_codecs_are_lossy_and_still_the_same_sound():
         assert 0 < error < 0.3
         spread.add(round(float(error), 6))
     assert len(spread) > 4
+
+
+@pytest.mark.parametrize(("container", "encoding", "rate_hz"), _CODECS)
+@pytest.mark.parametrize("seconds", [0.0001, 140.0])
+def test_a_codec_takes_any_length(container, encoding, rate_hz, seconds):
+    """In a process of its own: two minutes and more were too much for its stack."""
+    code = (
+        "import sys, numpy as np; from uniwhisper.data.augment import through_codec;"
+        "w = np.random.default_rng(0).normal(0, 0.1, round(float(sys.argv[4]) * 16000)).astype(np.float32);"
+        "h = through_codec(w, sys.argv[1], sys.argv[2], int(sys.argv[3]), level=0.8);"
+        "assert h.shape == w.shape and np.isfinite(h).all()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, container, encoding, str(rate_hz), str(seconds)])
+    assert done.returncode == 0
 
 
 def test_crop_and_silence_only_cut_and_only_pad():

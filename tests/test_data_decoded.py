@@ -12,7 +12,7 @@ from uniwhisper.audio.load import read as read_audio
 from uniwhisper.core import identity
 from uniwhisper.core.errors import ManifestError
 from uniwhisper.data import coded as coded_module
-from uniwhisper.data.augment import power
+from uniwhisper.data.augment import power, through_drawn_codec
 from uniwhisper.data.coded import code
 from uniwhisper.data.config import DataConfig
 from uniwhisper.data.decoded import DecodedReader, EncodedReader, decode, decoded_path
@@ -122,11 +122,20 @@ def test_a_clip_after_a_codec_is_as_long_and_nearly_the_same_whoever_makes_it(lo
         assert 0 < power(after_S - before_S) < power(before_S)
 
 
-def test_what_went_through_codecs_is_kept_until_the_code_changes(manifest, tmp_path, monkeypatch):
+def test_a_recording_has_the_codec_that_its_content_decides(manifest, tmp_path):
+    plain, coded = decode(manifest, tmp_path), code(manifest, tmp_path)
+    for record in manifest.records:
+        stream = np.random.default_rng(list(bytes.fromhex(record.sha256)))
+        expected = through_drawn_codec(plain.read(record), stream)
+        assert np.abs(coded.read(record) - expected).max() <= 0.5 / 32767 + 1e-6
+
+
+def test_what_went_through_codecs_is_kept_until_the_code_of_either_layer_changes(manifest, tmp_path, monkeypatch):
     first = code(manifest, tmp_path)
-    with monkeypatch.context() as changed:
-        changed.setattr(coded_module, "write_samples", None)
-        assert np.array_equal(code(manifest, tmp_path).samples, first.samples)
-        changed.setattr(coded_module, "layer_identity", lambda *layers: "-".join(layers))
-        with pytest.raises(TypeError):
-            code(manifest, tmp_path)
+    monkeypatch.setattr(coded_module, "write_samples", None)
+    assert np.array_equal(code(manifest, tmp_path).samples, first.samples)
+    asked = []
+    monkeypatch.setattr(coded_module, "layer_identity", lambda *layers: asked.append(layers) or "f" * 12)
+    with pytest.raises(TypeError):
+        code(manifest, tmp_path)
+    assert asked == [("audio", "data")]

@@ -35,7 +35,8 @@ STEPS = [
 SHORT = ["steps=4", "loop.checkpoint_every_steps=4"]
 RESIDENT = ["steps=6", "loop.checkpoint_every_steps=6", "loop.audio=resident"]
 DIRECTIONS = [*SHORT, "data.mean_share=0.9", "model.adapter_mean_tokens=3", "model.adapter_unit_means=true"]
-AVERAGED = [*SHORT, "optimizer.ema_decay=0.6"]
+SCORED = ["data.holdout_folds=3", "loop.validate_every_steps=1"]
+AVERAGED = [*SHORT, *SCORED, "optimizer.ema_decay=0.6", "loop.checkpoint_every_steps=2"]
 TWO_RANKS = {
     "replicas": ([], None),
     "shards": (["loop.parallel=shard"], "alone"),
@@ -43,7 +44,7 @@ TWO_RANKS = {
     "directions": (DIRECTIONS, None),
     "directions sharded": ([*DIRECTIONS, "loop.parallel=shard"], None),
     "averages": (AVERAGED, None),
-    "averages sharded": ([*AVERAGED, "loop.parallel=shard"], None),
+    "averages sharded": ([*AVERAGED, "loop.parallel=shard"], "averaged alone"),
     "compiled": ([*SHORT, "loop.parallel=shard", "loop.compiled=true", "loop.recompute=layers"], None),
 }
 """Changes of the recipe, and the run on one rank that is gone on with; None: none. All in one start of two ranks."""
@@ -89,10 +90,18 @@ def alone(ground) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(ground, alone) -> Path:
+def averaged(ground) -> Path:
+    """The run on one rank whose weights are averaged, and scored after every step."""
+    run(override(short_recipe(ground / "lm"), [*STEPS, *AVERAGED]), ground / "prepared", ground / "averaged alone")
+    return ground / "averaged alone"
+
+
+@pytest.fixture(scope="module")
+def two(ground, alone, averaged) -> Path:
     """The runs on two ranks, by name, in processes that are started once."""
-    shutil.copytree(alone, ground / "two/shards")
-    shutil.rmtree(ground / "two/shards/checkpoints/step-00000050")
+    for before, name, last in ((alone, "shards", 50), (averaged, "averages sharded", 4)):
+        shutil.copytree(before, ground / "two" / name)
+        shutil.rmtree(ground / "two" / name / f"checkpoints/step-{last:08d}")
     runs = {name: ([*STEPS, *changes], after) for name, (changes, after) in TWO_RANKS.items()}
     script = ground / "two.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), ground=str(ground), runs=runs))
@@ -140,15 +149,22 @@ def test_what_means_are_standardised_by_is_of_the_clips_of_all_ranks(ground, two
 
 
 @pytest.mark.parametrize("name", ["averages", "averages sharded"])
-def test_the_average_of_weights_is_of_whole_weights(ground, two, tmp_path, name):
-    run(override(short_recipe(ground / "lm"), [*STEPS, *AVERAGED]), ground / "prepared", tmp_path / "one")
-    assert_same_run(two / name, tmp_path / "one", steps=4)
-    means, expected = (
-        load_file(folder / "checkpoints/step-00000004/average.safetensors") for folder in (two / name, tmp_path / "one")
+def test_weights_are_averaged_and_scored_as_on_one_rank_and_the_steps_do_not_see_it(two, averaged, name):
+    """The shards go on where one rank stopped: after a score, with weights that were whole until then."""
+    lines, expected = read_metrics(two / name), read_metrics(averaged)
+    assert [line["step"] for line in lines] == [1, 1, 2, 2, 3, 3, 4, 4]
+    for line, other in zip(lines, expected, strict=True):
+        assert line.get("examples") == other.get("examples")
+        for key in ("loss", "gradient_norm"):
+            assert line.get(key, 0.0) == pytest.approx(other.get(key, 0.0), rel=1e-4)
+        scores, expected_scores = (each.get("held_out_loss_by_domain", {}) for each in (line, other))
+        assert scores == pytest.approx(expected_scores, rel=1e-4)
+    means, alone_means = (
+        load_file(folder / "checkpoints/step-00000004/average.safetensors") for folder in (two / name, averaged)
     )
-    assert means.keys() == expected.keys()
+    assert means.keys() == alone_means.keys()
     for weight, mean in means.items():
-        assert (mean - expected[weight]).norm() <= 1e-2 * expected[weight].norm() + 1e-3, weight
+        assert (mean - alone_means[weight]).norm() <= 1e-3 * alone_means[weight].norm() + 1e-4, weight
 
 
 def test_two_shards_compiled_and_computing_again_give_the_run_of_one(ground, two, tmp_path):

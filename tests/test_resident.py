@@ -15,7 +15,7 @@ from uniwhisper.core.errors import ManifestError, RecipeError
 from uniwhisper.data import drawer
 from uniwhisper.data.coded import code
 from uniwhisper.data.config import NO_AUGMENTATION, AugmentConfig, DataConfig
-from uniwhisper.data.decoded import EncodedReader
+from uniwhisper.data.decoded import EncodedReader, decode
 from uniwhisper.data.draws import Draw, Part
 from uniwhisper.data.instructions import Question
 from uniwhisper.data.loader import StepDataset, step_batches
@@ -98,19 +98,17 @@ def test_a_recording_after_a_codec_is_the_second_of_its_kind(audio):
         render(audio, plan(WHOLE, coded=True))
 
 
-def test_a_coin_is_tossed_for_codecs_only_where_there_are_any():
-    """A run that was begun before codecs could be had here draws what it drew."""
-
-    def planned(probability: float) -> tuple[bool, float]:
+def test_codecs_are_as_frequent_as_said_and_change_no_other_draw():
+    def planned(probability: float) -> tuple[list[bool], list]:
         stream = np.random.default_rng(4)
-        made = make_plan(drawn(WHOLE), stream, AugmentConfig(codec_probability=probability), no_background)
-        return made.coded, float(stream.random())
+        config = AugmentConfig(codec_probability=probability)
+        plans = [make_plan(drawn(WHOLE), stream, config, no_background) for _ in range(1000)]
+        return [one.coded for one in plans], [(one.noise_first, one.gain, one.room_db) for one in plans]
 
-    coin = planned(0.0)[1]
-    assert not planned(0.0)[0]
-    for probability in (0.1, 0.4, 0.6, 0.9):
-        coded, following = planned(probability)
-        assert coded == (coin < probability) and following != coin
+    draws = [planned(probability) for probability in (0.0, 0.3, 1.0)]
+    assert not any(draws[0][0]) and all(draws[2][0])
+    assert sum(draws[1][0]) == pytest.approx(300, abs=60)
+    assert draws[0][1] == draws[1][1] == draws[2][1]
 
 
 def test_a_stretch_with_silence_around_it(audio):
@@ -261,19 +259,31 @@ def test_the_same_batches_whatever_the_number_of_workers(prepared, tokenizer, tm
 
 
 def test_clips_go_through_their_codec_and_nothing_else_is_drawn_otherwise(prepared, tokenizer, tmp_path):
-    plain = replace(CONFIG, augment=NO_AUGMENTATION, tasks=("sound_tag",), questions_per_clip=1)
-    changed = replace(plain, augment=replace(NO_AUGMENTATION, codec_probability=1))
+    # Masks and the questions of the mean are drawn after the plan.
+    still = replace(NO_AUGMENTATION, time_masks=2, frequency_masks=2)
+    plain = replace(CONFIG, augment=still, tasks=("sound_tag",), questions_per_clip=1, mean_share=0.5)
+    changed = replace(plain, augment=replace(still, codec_probability=1))
     kept = {"seed": 3, "start_step": 1, "stop_step": 3, "cache": tmp_path, "device": CPU, "workers": 0}
     coded, records = code(prepared, tmp_path), {record.id: record for record in prepared.records}
     for (_, one), (_, other) in zip(
         *(resident_batches(prepared, tokenizer, config, **kept) for config in (plain, changed)), strict=True
     ):
-        assert one.ids == other.ids and torch.equal(one.sample_counts_B, other.sample_counts_B)
+        assert one.ids == other.ids
+        for name in ("sample_counts_B", "time_masks_BK2", "frequency_masks_BK2", "of_mean_R", "tokens_RL"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
         for clip_id, count, wave_S, before_S in zip(
             one.ids, one.sample_counts_B.tolist(), other.wave_BS, one.wave_BS, strict=True
         ):
             assert np.abs(wave_S[:count].numpy() - coded.read(records[clip_id])).max() < 1e-4
             assert (wave_S - before_S).abs().max() > 1e-3
+
+
+def test_of_several_manifests_all_clips_come_before_all_after_a_codec(prepared, tmp_path):
+    write_corpus(tmp_path / "other", clips=5, corpus="few")
+    manifests = [prepared, prepare(tmp_path / "other", tmp_path / "out")]
+    audio = ResidentAudio.load(manifests, tmp_path, CPU, coded=True)
+    expected = [make(one, tmp_path).samples for make in (decode, code) for one in manifests]
+    assert np.array_equal(audio.samples.numpy(), np.concatenate(expected))
 
 
 def test_the_same_draws_as_the_loader(prepared, tokenizer, tmp_path):

@@ -442,7 +442,8 @@ def test_later_fields_left_alone_are_no_other_recipe(recipe):
     """A run that was begun before there were the fields goes on."""
     alone = override(recipe, ["model.adapter_unit_means=None"])
     told = alone.to_json()
-    del told["model"]["adapter_unit_means"], told["optimizer"]["ema_decay"]
+    del told["model"]["adapter_unit_means"]
+    del told["optimizer"]["ema_decay"]
     told["loop"] = {name: part for name, part in told["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
     assert alone.identity() == hash_json(told)
     assert override(alone, DIRECTIONS[:2]).identity() != override(alone, DIRECTIONS[:1]).identity()

@@ -26,6 +26,7 @@ _ROOM_FALL_DB = 60.0  # reverberation time is defined by this fall (ISO 3382)
 _BAND_OCTAVES = 0.25  # width of the band limit's slope
 _TIME_MASK_SHARE = 10  # no time mask covers more than 1 / this of a clip
 _TELEPHONE_RATE_HZ = 8_000
+_ENCODED_AT_ONCE = 60 * SAMPLE_RATE_HZ
 # (container, encoding, rate): what `codec` chooses from.
 _CODECS = (
     ("OGG", "OPUS", SAMPLE_RATE_HZ),
@@ -137,7 +138,10 @@ def through_codec(wave_S: np.ndarray, container: str, encoding: str, rate_hz: in
     sent = sent if rate_hz == SAMPLE_RATE_HZ else soxr.resample(sent, SAMPLE_RATE_HZ, rate_hz)
     file = io.BytesIO()
     options = {"compression_level": level} if container in ("OGG", "MP3") else {}
-    soundfile.write(file, sent, rate_hz, format=container, subtype=encoding, **options)
+    with soundfile.SoundFile(file, "w", rate_hz, 1, encoding, format=container, **options) as encoder:
+        # In blocks: libvorbis lays a whole write on the stack, which more than two minutes overflow.
+        for first in range(0, len(sent), _ENCODED_AT_ONCE):
+            encoder.write(sent[first : first + _ENCODED_AT_ONCE])
     file.seek(0)
     heard, _ = soundfile.read(file, dtype="float32")
     heard = heard if rate_hz == SAMPLE_RATE_HZ else soxr.resample(heard, rate_hz, SAMPLE_RATE_HZ)

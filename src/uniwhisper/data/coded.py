@@ -1,6 +1,6 @@
 """A second version of every clip, through a lossy codec: for audio that lies on a device, which cannot encode.
 
-Each clip has one, of a codec and level that its content decides. The file is as that of decoded audio, whose neighbour
+Each recording has one codec and level, which its content decides. The file is as that of decoded audio, whose neighbour
 it is, and is named after this layer's source as well, which holds the codecs.
 """
 

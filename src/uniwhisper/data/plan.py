@@ -5,7 +5,7 @@ stream, by any process. A whole batch of plans is carried out by `resident.Resid
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -83,7 +83,7 @@ def make_plan(
     background = None
     if stream.random() < config.background_probability and all(task.augment["noise"] != FORBID for task in draw.tasks):
         background = draw_background(max(part.shift + part.length for part in draw.parts), stream)
-    return Plan(
+    plan = Plan(
         draw=draw,
         background=background,
         equalizer_db=equalizer_db,
@@ -94,11 +94,11 @@ def make_plan(
         room_seconds=stream.uniform(*config.room_seconds_range) if "room" in chosen else 0.0,
         room_db=stream.uniform(*config.room_db_range),
         band_hz=stream.uniform(*config.band_hz_range) if "band" in chosen else SAMPLE_RATE_HZ / 2,
-        # Last, and no coin without codecs: runs that were begun before there were any here draw what they drew.
-        coded=config.codec_probability > 0
-        and bool(stream.random() < config.codec_probability)
-        and all(task.augment["codec"] != FORBID for task in draw.tasks),
+        coded=False,
     )
+    # Where the noise begins is as good as a coin, and nothing else is then drawn otherwise than without codecs.
+    coded = plan.noise_first < config.codec_probability * NOISE_SAMPLES
+    return replace(plan, coded=coded and all(task.augment["codec"] != FORBID for task in draw.tasks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from uniwhisper.data.coded import code
 from uniwhisper.data.decoded import decode
 from uniwhisper.reproduce.chain import Chain, plan
 from uniwhisper.reproduce.gate import read_gate
@@ -49,6 +50,9 @@ def run_at_once(
     if trained:
         say("decoding the audio once for all rows")
         decode(chain.manifest, chain.cache)
+        coded = any(ROWS[job.row].codec_probability > 0 for job in trained)
+        if coded and chain.scale.loop.audio == "resident":
+            code(chain.manifest, chain.cache)
     errands = [_errand(chain, job, arguments, "train") for job in trained]
     errands += [_errand(chain, job, arguments, "judge") for job in judged]
     if chain.scale.gate_steps is not None and any(ROWS[job.row].long for job in trained):

@@ -149,6 +149,16 @@ def without_exchange(model: nn.Module, *, until_last: bool) -> AbstractContextMa
     return nullcontext()
 
 
+def let_go(model: nn.Module) -> None:
+    """Forget sharded weights that a forward pass without a backward pass has left gathered.
+
+    What is gathered is a copy: who changes the weights after it would go on with those of before.
+    """
+    for part in model.children():
+        if hasattr(part, "reshard"):
+            part.reshard()
+
+
 def plain(model: nn.Module) -> UniWhisper:
     """The model inside DDP, or the model."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

@@ -18,7 +18,7 @@ from uniwhisper.features.masking import mask_mel
 from uniwhisper.features.training_logmel import training_log_mel
 from uniwhisper.model.standard import RunningStandard
 from uniwhisper.model.uniwhisper import AnswerLosses, UniWhisper
-from uniwhisper.training.distributed import ALONE, Ranks, WholeStep, plain, whole_tensor, without_exchange
+from uniwhisper.training.distributed import ALONE, Ranks, WholeStep, let_go, plain, whole_tensor, without_exchange
 from uniwhisper.training.recipe import Recipe
 from uniwhisper.training.record import LossAverage
 
@@ -100,8 +100,11 @@ def held_out_loss(
     """Mean nats per answer token on held-out clips, by domain; no augmentation."""
     model.eval()
     average = LossAverage()
-    for batch in batches:
-        losses = forward(model, batch, recipe, device, masked=False)
-        average.add(batch.domains, losses.sums_R.tolist(), losses.token_counts_R.tolist())
-    model.train()
+    try:
+        for batch in batches:
+            losses = forward(model, batch, recipe, device, masked=False)
+            average.add(batch.domains, losses.sums_R.tolist(), losses.token_counts_R.tolist())
+    finally:
+        model.train()
+        let_go(model)
     return average.by_domain()
