@@ -34,6 +34,20 @@ def test_floors_at_once_are_the_floors_one_by_one(tmp_path):
     assert not (tmp_path / "one" / "logs").exists()
 
 
+@pytest.mark.parametrize(("audio", "row", "expected"), [
+    ("resident", "U-codec", ["decoded", "coded"]), ("resident", "U", ["decoded"]), ("loader", "U-codec", ["decoded"])
+])  # fmt: skip
+def test_what_every_row_needs_of_the_audio_is_made_once(data, lm, tmp_path, monkeypatch, audio, row, expected):  # noqa: F811
+    chain = small_chain(data, lm, tmp_path / "out")
+    chain = replace(chain, scale=replace(chain.scale, loop=replace(chain.scale.loop, audio=audio)))
+    made = []
+    monkeypatch.setattr(at_once, "decode", lambda *_: made.append("decoded"))
+    monkeypatch.setattr(at_once, "code", lambda *_: made.append("coded"))
+    monkeypatch.setattr(at_once, "run_errands", lambda *_, **__: None)
+    at_once.run_at_once(chain, [row], [0, 1], ["reproduce"], at_once=2, say=lambda _: None)
+    assert made == expected
+
+
 def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data, lm, tmp_path, monkeypatch):  # noqa: F811
     chain = small_chain(data, lm, tmp_path / "out")
     chain = replace(chain, scale=replace(chain.scale, gate_steps=4))

@@ -50,7 +50,7 @@ def run_at_once(
     if trained:
         say("decoding the audio once for all rows")
         decode(chain.manifest, chain.cache)
-        coded = any(ROWS[job.row].codec_probability > 0 for job in trained)
+        coded = any(ROWS[job.row].codec_probability for job in trained)
         if coded and chain.scale.loop.audio == "resident":
             code(chain.manifest, chain.cache)
     errands = [_errand(chain, job, arguments, "train") for job in trained]

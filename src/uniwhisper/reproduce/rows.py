@@ -37,7 +37,8 @@ class Row:
     """Objective whose questions it is asked; None: its own."""
     speech_share: float | None = None
     """Probability that speech is drawn, the others in the scale's proportion to each other; None: the scale's."""
-    codec_probability: float = 0.0
+    codec_probability: float | None = None
+    """Of a codec as an alteration of its training clips; None: the scale's."""
     share: float = 1.0
     """Part of the training clips."""
     unit_means: bool = False
@@ -239,8 +240,9 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
 
 
 def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig:
-    augment = replace(data.augment, codec_probability=row.codec_probability)
-    data = replace(data, training_share=row.share, augment=augment)
+    data = replace(data, training_share=row.share)
+    if row.codec_probability is not None:
+        data = replace(data, augment=replace(data.augment, codec_probability=row.codec_probability))
     if row.speech_share is not None:
         data = replace(data, domain_weights=_with_speech(row.speech_share, data.domain_weights))
     if row.objective == "whisper":
