@@ -37,6 +37,15 @@ def test_parts_hold_every_row_once_and_equal_one_call(embedder, tone_files, tmp_
     assert np.linalg.norm(stored - together) <= 1e-5 * np.linalg.norm(together)
 
 
+def test_a_path_that_is_named_again_has_no_second_row(tone_files, tmp_path):
+    first, second, *_ = map(str, tone_files)
+    manifest = tmp_path / "more.jsonl"
+    manifest.write_text("".join(json.dumps({"path": path}) + "\n" for path in (second, first)))
+    again = []
+    parts = plan_parts([first, str(manifest), first], clips_per_part=1, on_repeat=again.append)
+    assert [part.paths for part in parts] == [(first,), (second,)] and again == [first, first]
+
+
 def test_what_is_done_is_not_done_again(embedder, tone_files, tmp_path, monkeypatch):
     (part,) = plan_parts([str(tone_files[0])])
     first = embed_part(embedder, part, tmp_path)

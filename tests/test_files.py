@@ -115,6 +115,8 @@ def test_a_dash_is_not_the_name_of_a_file(tmp_path, monkeypatch):
     for write in (write_file, write_folder):
         with pytest.raises(OutputError, match="standard output"):
             write(Path("-"))
+    with pytest.raises(OutputError, match="standard output"):
+        check_output(Path("-") / "manifest.jsonl", overwrite=False)
     assert not list(tmp_path.iterdir())
 
 

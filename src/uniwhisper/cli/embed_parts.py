@@ -11,7 +11,7 @@ def embed_in_parts(
     sources: list[str], folder: Path, settings: dict[str, Any], *, workers: int | None, as_json: bool
 ) -> None:
     """Embed on Ray into `folder`, going on where an earlier run of the same command stopped."""
-    from uniwhisper.cli.output import note, print_facts, print_json
+    from uniwhisper.cli.output import note, note_repeats, print_facts, print_json
     from uniwhisper.core.errors import OutputError
     from uniwhisper.core.files import check_output
     from uniwhisper.embedding.parts import check_folder, plan_parts
@@ -22,7 +22,9 @@ def embed_in_parts(
         raise OutputError(
             f"{folder} is a file", expected="a folder for the parts", got="a file", fix="choose another -o"
         )
-    parts = plan_parts(sources)
+    repeats: list[str] = []
+    parts = plan_parts(sources, on_repeat=repeats.append)
+    note_repeats(repeats, "embedded")
     check_output(folder / "part", overwrite=True)
     check_folder(parts, folder)
     gpus = 1 if choose_device(settings["device"]).type == "cuda" else 0

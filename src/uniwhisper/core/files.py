@@ -82,7 +82,7 @@ def check_output(path: Path, *, overwrite: bool, folder_with: str | None = None)
     """
     path = Path(path)
     kind = "file" if folder_with is None else "folder"
-    if str(path) == "-":
+    if path.parts[:1] == ("-",):
         raise OutputError(
             "nothing is written to standard output",
             expected=f"the name of a {kind} to write",

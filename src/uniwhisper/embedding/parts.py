@@ -8,7 +8,7 @@ from: where these differ it is made anew, as `make` would; a folder of another l
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,16 @@ class PartResult:
     """It had been there, but its inputs changed since."""
 
 
-def plan_parts(sources: Sequence[str], *, clips_per_part: int = CLIPS_PER_PART) -> list[Part]:
+def plan_parts(
+    sources: Sequence[str], *, clips_per_part: int = CLIPS_PER_PART, on_repeat: Callable[[str], None] = lambda _: None
+) -> list[Part]:
     """Parts of all inputs, in their order.
 
     Args:
         sources: audio files; folders of them; manifests (`.jsonl`, an object with "path" per line, relative to the
             manifest); Parquet files with a column `path`, of files, or with `path` and `bytes`, the audio itself.
         clips_per_part: of parts made of paths.
+        on_repeat: told of each path that was named before, and has no second row.
 
     Raises:
         AudioError: a source does not exist or names no audio.
@@ -81,8 +84,16 @@ def plan_parts(sources: Sequence[str], *, clips_per_part: int = CLIPS_PER_PART) 
             parts += [Part(0, (), str(source), group) for group in range(groups)]
         else:
             paths += [str(path) for path in find_audio([source])]
-    cuts = range(0, len(paths), clips_per_part)
-    parts += [Part(0, tuple(paths[first : first + clips_per_part])) for first in cuts]
+    named: set[str] = set()
+    once: list[str] = []
+    for path in paths:
+        if path in named:
+            on_repeat(path)
+            continue
+        named.add(path)
+        once.append(path)
+    cuts = range(0, len(once), clips_per_part)
+    parts += [Part(0, tuple(once[first : first + clips_per_part])) for first in cuts]
     return [Part(number, part.paths, part.table, part.row_group) for number, part in enumerate(parts)]
 
 
