@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from uniwhisper.core.units import SAMPLE_RATE_HZ
+from uniwhisper.data.prepare import prepare
 from uniwhisper.data.reading_text import ReadingText
 from uniwhisper.model.adapter import Adapter, AdapterConfig
 from uniwhisper.model.config import EncoderConfig
@@ -113,6 +114,13 @@ def write_corpus(root: Path, *, clips: int = 24, corpus: str = "tones") -> Path:
             fields = {"label": label, "caption": f"a {label}", "seconds": len(time) / SAMPLE_RATE_HZ}
             _add(tar, f"clip{index:03d}.json", json.dumps(fields).encode())
     return folder
+
+
+def prepared_corpus(root: Path) -> Path:
+    """Folder of `write_corpus` prepared, below `root`."""
+    write_corpus(root)
+    prepare(root, root / "prepared")
+    return root / "prepared"
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -5,7 +5,7 @@ stream, by any process. A whole batch of plans is carried out by `resident.Resid
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -83,22 +83,23 @@ def make_plan(
     background = None
     if stream.random() < config.background_probability and all(task.augment["noise"] != FORBID for task in draw.tasks):
         background = draw_background(max(part.shift + part.length for part in draw.parts), stream)
-    plan = Plan(
+    noise_snr_db = stream.uniform(*config.noise_snr_db_range) if "noise" in chosen else np.inf
+    noise_kind, noise_first = int(stream.integers(NOISE_KINDS)), int(stream.integers(NOISE_SAMPLES))
+    # Where the noise begins is as good as a coin, and nothing else is then drawn otherwise than without codecs.
+    coded = noise_first < config.codec_probability * NOISE_SAMPLES
+    return Plan(
         draw=draw,
         background=background,
         equalizer_db=equalizer_db,
-        noise_snr_db=stream.uniform(*config.noise_snr_db_range) if "noise" in chosen else np.inf,
-        noise_kind=int(stream.integers(NOISE_KINDS)),
-        noise_first=int(stream.integers(NOISE_SAMPLES)),
+        noise_snr_db=noise_snr_db,
+        noise_kind=noise_kind,
+        noise_first=noise_first,
         gain=10 ** (stream.uniform(*config.gain_db_range) / 20) if "gain" in chosen else 1.0,
         room_seconds=stream.uniform(*config.room_seconds_range) if "room" in chosen else 0.0,
         room_db=stream.uniform(*config.room_db_range),
         band_hz=stream.uniform(*config.band_hz_range) if "band" in chosen else SAMPLE_RATE_HZ / 2,
-        coded=False,
+        coded=coded and all(task.augment["codec"] != FORBID for task in draw.tasks),
     )
-    # Where the noise begins is as good as a coin, and nothing else is then drawn otherwise than without codecs.
-    coded = plan.noise_first < config.codec_probability * NOISE_SAMPLES
-    return replace(plan, coded=coded and all(task.augment["codec"] != FORBID for task in draw.tasks))
 
 
 @dataclass(frozen=True, slots=True)

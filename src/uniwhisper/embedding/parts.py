@@ -84,14 +84,12 @@ def plan_parts(
             parts += [Part(0, (), str(source), group) for group in range(groups)]
         else:
             paths += [str(path) for path in find_audio([source])]
-    named: set[str] = set()
-    once: list[str] = []
+    named: dict[str, None] = {}
     for path in paths:
         if path in named:
             on_repeat(path)
-            continue
-        named.add(path)
-        once.append(path)
+        named[path] = None
+    once = list(named)
     cuts = range(0, len(once), clips_per_part)
     parts += [Part(0, tuple(once[first : first + clips_per_part])) for first in cuts]
     return [Part(number, part.paths, part.table, part.row_group) for number, part in enumerate(parts)]

@@ -52,6 +52,7 @@ def run_at_once(
         decode(chain.manifest, chain.cache)
         coded = any(ROWS[job.row].codec_probability for job in trained)
         if coded and chain.scale.loop.audio == "resident":
+            say("putting it through codecs once for all rows")
             code(chain.manifest, chain.cache)
     errands = [_errand(chain, job, arguments, "train") for job in trained]
     errands += [_errand(chain, job, arguments, "judge") for job in judged]
