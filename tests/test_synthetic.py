@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
+from command import uniwhisper
 from uniwhisper.core.errors import UserError
 from uniwhisper.data.answers import note_number
 from uniwhisper.data.prepare import prepare
 from uniwhisper.data.synthetic import music, speech
 from uniwhisper.data.synthetic.midi import DRUM_CHANNEL, Note, midi_file
-from uniwhisper.data.synthetic.synthesise import KINDS, synthesise
+from uniwhisper.data.synthetic.synthesise import SPEECH, music_by, synthesise
 
 HAS = {name: shutil.which(name) is not None for name in ("espeak-ng", "flite", "fluidsynth")}
 HARMONIC = {"piano", "violin", "flute", "clarinet", "trumpet", "cello", "viola", "oboe", "recorder", "accordion"}
@@ -112,7 +113,7 @@ def test_the_labelled_note_sounds():
 @speaks
 @pytest.mark.parametrize("workers", [1, 4])
 def test_speech_corpus_can_be_prepared_and_does_not_depend_on_workers(tmp_path, workers):
-    report = synthesise(KINDS["speech"], tmp_path / "corpora", hours=0.003, seed=3, workers=workers)
+    report = synthesise(SPEECH, tmp_path / "corpora", hours=0.003, seed=3, workers=workers)
     assert report.hours >= 0.003
     manifest = prepare(tmp_path / "corpora", tmp_path / "prepared")
     by_index = [speech.clip(3, index) for index in range(report.clips)]
@@ -122,6 +123,45 @@ def test_speech_corpus_can_be_prepared_and_does_not_depend_on_workers(tmp_path, 
 
 @plays
 def test_music_corpus_can_be_prepared(tmp_path):
-    report = synthesise(KINDS["music"], tmp_path / "corpora", hours=0.004, seed=1, workers=2)
+    report = synthesise(music_by(), tmp_path / "corpora", hours=0.004, seed=1, workers=2)
     manifest = prepare(tmp_path / "corpora", tmp_path / "prepared")
     assert len(manifest.records) == report.clips > 1
+    assert {record.fields["soundfont"] for record in manifest.records} == {"TimGM6mb"}
+
+
+@plays
+def test_soundfonts_play_the_same_notes_in_turn(tmp_path):
+    other = tmp_path / "Other.sf2"
+    other.symlink_to(music.SOUNDFONT)
+    first, second = (music.clip(0, index, [music.SOUNDFONT, other]) for index in (0, 1))
+    assert [clip.labels["soundfont"] for clip in (first, second)] == ["TimGM6mb", "Other"]
+    alone = music.clip(0, 1)
+    np.testing.assert_array_equal(second.wave_S, alone.wave_S)
+    assert second.labels == alone.labels | {"soundfont": "Other"}
+    said = music_by([music.SOUNDFONT, other]).description["licence"]
+    assert "TimGM6mb (GPL-2.0-or-later), Other (terms not listed)" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["missing.sf2"], "no such file"),
+        (["notes.sf2"], "begins with b'not '"),
+        (["one.sf2", "else/one.sf2"], "a name of its own"),
+        ([], "got: none"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_before_anything_is_made(tmp_path, names, said):
+    (tmp_path / "else").mkdir()
+    (tmp_path / "notes.sf2").write_bytes(b"not a soundfont")
+    for name in ("one.sf2", "else/one.sf2"):
+        (tmp_path / name).write_bytes(b"RIFF\0\0\0\0sfbk")
+    with pytest.raises(UserError, match=said):
+        music_by([tmp_path / name for name in names])
+
+
+def test_speech_has_no_soundfont(tmp_path):
+    done = uniwhisper("data", "synthesise", "speech", "-o", tmp_path / "out", "--soundfont", "one.sf2")
+    assert done.returncode == 2
+    assert "leave out --soundfont" in done.stderr
+    assert not (tmp_path / "out").exists()

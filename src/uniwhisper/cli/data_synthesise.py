@@ -12,6 +12,10 @@ def synthesise(
         Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Folder of corpora.")
     ],
     hours: Annotated[float, typer.Option("--hours", min=0.001, help="How much.")] = 3.0,
+    soundfont: Annotated[
+        list[Path] | None,
+        typer.Option("--soundfont", metavar="FILE", help="Of music; several play in turn. [default: TimGM6mb]"),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives other clips.")] = 0,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Programs at once. [default: cores]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing corpus of that name.")] = False,
@@ -19,22 +23,26 @@ def synthesise(
 ) -> None:
     """Make the corpus DIR/synthetic_speech or DIR/synthetic_music.
 
-    Speech needs the programs espeak-ng and flite, music fluidsynth and the soundfont TimGM6mb; all are packages of
-    Debian and Ubuntu. The words and notes are drawn by this project, so text, notes, key and tempo are exact.
+    Speech needs the programs espeak-ng and flite, music fluidsynth and the soundfont TimGM6mb, or others that are
+    named; all are packages of Debian and Ubuntu. The words and notes are drawn by this project, so text, notes, key
+    and tempo are exact.
     """
     from uniwhisper.cli.output import clip_progress, print_json
     from uniwhisper.core.errors import ManifestError
-    from uniwhisper.data.synthetic.synthesise import KINDS
+    from uniwhisper.data.synthetic.synthesise import SPEECH, music_by
     from uniwhisper.data.synthetic.synthesise import synthesise as run
 
-    if kind not in KINDS:
+    if kind not in ("speech", "music"):
         raise ManifestError(
-            f"cannot synthesise {kind!r}", expected=f"one of {', '.join(KINDS)}", got=repr(kind), fix="name one of them"
+            f"cannot synthesise {kind!r}", expected="one of speech, music", got=repr(kind), fix="name one of them"
         )
+    if kind == "speech" and soundfont:
+        raise ManifestError(
+            "speech is not played", expected="no --soundfont", got=str(soundfont[0]), fix="leave out --soundfont"
+        )
+    made = SPEECH if kind == "speech" else music_by(soundfont) if soundfont else music_by()
     with clip_progress(f"making {kind} (seconds)") as progress:
-        report = run(
-            KINDS[kind], output, hours=hours, seed=seed, overwrite=overwrite, workers=workers, progress=progress
-        )
+        report = run(made, output, hours=hours, seed=seed, overwrite=overwrite, workers=workers, progress=progress)
     if as_json:
         print_json(report.as_json())
     else:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from uniwhisper.audio.load import read
+from uniwhisper.core.errors import UserError
 from uniwhisper.core.units import SAMPLE_RATE_HZ
 from uniwhisper.data.answers import note_name
 from uniwhisper.data.public.importing import Clip
@@ -19,21 +20,28 @@ from uniwhisper.data.synthetic.program import run
 
 CORPUS = "synthetic_music"
 _OCTAVES_BELOW = {"church organ": "its pipes also sound an octave below the written note"}
-DESCRIPTION: Mapping[str, Any] = {
-    "domain": "music",
-    "licence": "made by fluidsynth with TimGM6mb (GPL-2.0-or-later) from notes drawn by this project",
-    "tasks": {
-        "instrument": {"field": "instrument"},
-        "sound_tags": {"field": "instruments"},
-        "note": {"field": "note", "exclude": {"instrument": _OCTAVES_BELOW}},
-        "note_transcription": {"field": "notes", "exclude": {"instrument": _OCTAVES_BELOW}},
-        "key": {"field": "key"},
-        "tempo": {"field": "tempo"},
-        "domain": {"constant": "music"},
-    },
-    "unused": {"synthetic": "names the origin", "kind": "note, melody or band: how it was made"},
+_TASKS: Mapping[str, Any] = {
+    "instrument": {"field": "instrument"},
+    "sound_tags": {"field": "instruments"},
+    "note": {"field": "note", "exclude": {"instrument": _OCTAVES_BELOW}},
+    "note_transcription": {"field": "notes", "exclude": {"instrument": _OCTAVES_BELOW}},
+    "key": {"field": "key"},
+    "tempo": {"field": "tempo"},
+    "domain": {"constant": "music"},
+}
+_UNUSED = {
+    "synthetic": "names the origin",
+    "kind": "note, melody or band: how it was made",
+    "soundfont": "whose recordings were played: how it was made",
 }
 SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
+_TERMS = {
+    "TimGM6mb": "GPL-2.0-or-later",
+    "FluidR3_GM": "MIT",
+    "MuseScore_General": "MIT",
+    "MuseScore_General_Lite": "MIT",
+}
+"""Soundfonts that Debian and Ubuntu have, and their terms there."""
 LONGEST_SECONDS = 10.0
 _KINDS = {"note": 0.25, "melody": 0.4, "band": 0.35}
 _RELEASE_SECONDS = 0.6
@@ -41,22 +49,49 @@ _TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
-def clip(seed: int, index: int) -> Clip:
-    """Clip `index` of `seed`: a pure function of the two, the soundfont, and fluidsynth's version.
+def description(soundfonts: Sequence[Path]) -> dict[str, Any]:
+    """What `corpus.json` says of music that these soundfonts played.
+
+    Raises:
+        UserError: none is given, one is missing or is no soundfont, or two have one name.
+    """
+    for path in soundfonts:
+        _check_soundfont(path)
+    names = [path.stem for path in soundfonts]
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            "cannot tell soundfonts apart",
+            expected="one or more, each with a name of its own",
+            got=", ".join(map(str, soundfonts)) or "none",
+            fix="name each once",
+        )
+    played = ", ".join(f"{name} ({_TERMS.get(name, 'terms not listed')})" for name in names)
+    return {
+        "domain": "music",
+        "licence": f"made by fluidsynth with {played} from notes drawn by this project",
+        "tasks": _TASKS,
+        "unused": _UNUSED,
+    }
+
+
+def clip(seed: int, index: int, soundfonts: Sequence[Path] = (SOUNDFONT,)) -> Clip:
+    """Clip `index` of `seed`: a pure function of the two, the soundfonts, which play in turn, and fluidsynth's version.
 
     Raises:
         UserError: fluidsynth is not installed, or fails.
     """
+    soundfont = soundfonts[index % len(soundfonts)]
     random = np.random.default_rng([seed, index])
     kind = str(random.choice(list(_KINDS), p=list(_KINDS.values())))
     notes, programs, labels = {"note": _single_note, "melody": _melody, "band": _band}[kind](random)
     end = min(LONGEST_SECONDS, max(note.end_seconds for note in notes) + _RELEASE_SECONDS)
-    wave_S = _play(notes, programs)[: round(end * SAMPLE_RATE_HZ)]
+    wave_S = _play(notes, programs, soundfont)[: round(end * SAMPLE_RATE_HZ)]
     peak = float(np.abs(wave_S).max())
     level = 10 ** (random.uniform(-15, -1) / 20)
     wave_S = wave_S * np.float32(level / peak) if peak > 0 else wave_S
     seconds = round(len(wave_S) / SAMPLE_RATE_HZ, 3)
-    return Clip(f"music_{seed}_{index:06d}", wave_S, {**labels, "kind": kind, "synthetic": True, "seconds": seconds})
+    made = {"kind": kind, "soundfont": soundfont.stem, "synthetic": True, "seconds": seconds}
+    return Clip(f"music_{seed}_{index:06d}", wave_S, {**labels, **made})
 
 
 Composition = tuple[list[Note], list[int], dict[str, Any]]
@@ -171,13 +206,31 @@ def _fit(number: int, low: int, high: int) -> int:
     return number
 
 
-def _play(notes: Sequence[Note], programs: Sequence[int]) -> np.ndarray:
+def _play(notes: Sequence[Note], programs: Sequence[int], soundfont: Path) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         score, sound = Path(folder) / "score.mid", Path(folder) / "sound.wav"
         score.write_bytes(midi_file(notes, programs))
         rate = ["-r", str(SAMPLE_RATE_HZ), "-O", "s16", "-T", "wav"]
-        run(["fluidsynth", "-ni", "-q", "-g", "0.5", *rate, "-F", str(sound), str(SOUNDFONT), str(score)])
+        quiet = ["-ni", "-q", "-g", "0.5", "-o", "synth.dynamic-sample-loading=1"]
+        run(["fluidsynth", *quiet, *rate, "-F", str(sound), str(soundfont.resolve()), str(score)])
         return read(sound)
+
+
+def _check_soundfont(path: Path) -> None:
+    """fluidsynth plays silence, and says nothing, where a soundfont is none."""
+    found = "no such file"
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"sfbk":
+            return
+        found = f"a file that begins with {head[:4]!r}"
+    raise UserError(
+        f"cannot play {path}",
+        expected="a soundfont, .sf2 or .sf3",
+        got=found,
+        fix="on Debian or Ubuntu: apt-get install timgm6mb-soundfont, or fluid-soundfont-gm",
+    )
 
 
 def _pick(random: np.random.Generator, options: Sequence[Any]) -> Any:

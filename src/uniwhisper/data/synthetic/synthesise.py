@@ -1,6 +1,6 @@
 """Write a synthetic corpus of a given length, in the layout of every other corpus."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -25,10 +25,16 @@ class Kind:
     """(seed, index) -> the clip; any order, any number at once."""
 
 
-KINDS: Mapping[str, Kind] = {
-    "speech": Kind(speech.CORPUS, speech.DESCRIPTION, speech.clip),
-    "music": Kind(music.CORPUS, music.DESCRIPTION, music.clip),
-}
+SPEECH = Kind(speech.CORPUS, speech.DESCRIPTION, speech.clip)
+
+
+def music_by(soundfonts: Sequence[Path] = (music.SOUNDFONT,)) -> Kind:
+    """Music that these soundfonts play in turn.
+
+    Raises:
+        UserError: one is missing or is no soundfont, or two have one name.
+    """
+    return Kind(music.CORPUS, music.description(soundfonts), partial(music.clip, soundfonts=tuple(soundfonts)))
 
 
 def synthesise(
