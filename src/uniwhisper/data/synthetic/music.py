@@ -217,7 +217,7 @@ def _play(notes: Sequence[Note], programs: Sequence[int], soundfont: Path) -> np
 
 
 def _check_soundfont(path: Path) -> None:
-    """fluidsynth plays silence, and says nothing, where a soundfont is none."""
+    """fluidsynth plays silence or another soundfont, with exit status 0, where one is none."""
     found = "no such file"
     if path.is_file():
         with path.open("rb") as file:
