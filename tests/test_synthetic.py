@@ -123,7 +123,7 @@ def test_speech_corpus_can_be_prepared_and_does_not_depend_on_workers(tmp_path, 
 
 @plays
 def test_music_corpus_can_be_prepared(tmp_path):
-    report = synthesise(music_by(), tmp_path / "corpora", hours=0.004, seed=1, workers=2)
+    report = synthesise(music_by([music.SOUNDFONT]), tmp_path / "corpora", hours=0.004, seed=1, workers=2)
     manifest = prepare(tmp_path / "corpora", tmp_path / "prepared")
     assert len(manifest.records) == report.clips > 1
     assert {record.fields["soundfont"] for record in manifest.records} == {"TimGM6mb"}

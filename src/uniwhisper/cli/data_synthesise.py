@@ -29,6 +29,7 @@ def synthesise(
     """
     from uniwhisper.cli.output import clip_progress, print_json
     from uniwhisper.core.errors import ManifestError
+    from uniwhisper.data.synthetic.music import SOUNDFONT
     from uniwhisper.data.synthetic.synthesise import SPEECH, music_by
     from uniwhisper.data.synthetic.synthesise import synthesise as run
 
@@ -40,7 +41,7 @@ def synthesise(
         raise ManifestError(
             "speech is not played", expected="no --soundfont", got=str(soundfont[0]), fix="leave out --soundfont"
         )
-    made = SPEECH if kind == "speech" else music_by(soundfont) if soundfont else music_by()
+    made = SPEECH if kind == "speech" else music_by(soundfont or [SOUNDFONT])
     with clip_progress(f"making {kind} (seconds)") as progress:
         report = run(made, output, hours=hours, seed=seed, overwrite=overwrite, workers=workers, progress=progress)
     if as_json:

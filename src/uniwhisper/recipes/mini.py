@@ -1,8 +1,8 @@
 """`mini`: a tiny-size encoder from random weights on 27 hours of public audio, through a small language model.
 
 The language model is expected in `runs/lm` (`uniwhisper pretrain-lm`). Audio lives on the GPU, so `--cache` is needed.
-Half of an H200, five minutes. The packaged model goes on from a start on speech, hears less speech and codecs, and is asked
-less: row U-little-codec of `uniwhisper reproduce miniature`.
+Half of an H200, five minutes. The packaged model goes on from a start on speech, hears less of it and some clips after
+a codec, and is asked less: row U-little-codec of `uniwhisper reproduce miniature`.
 """
 
 from uniwhisper.data.config import AugmentConfig, DataConfig

@@ -28,7 +28,7 @@ class Kind:
 SPEECH = Kind(speech.CORPUS, speech.DESCRIPTION, speech.clip)
 
 
-def music_by(soundfonts: Sequence[Path] = (music.SOUNDFONT,)) -> Kind:
+def music_by(soundfonts: Sequence[Path]) -> Kind:
     """Music that these soundfonts play in turn.
 
     Raises:
