@@ -173,7 +173,16 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
                 assert weights == scale.data.domain_weights
             else:
                 assert weights.get("speech", 0) == row.speech_share and sum(weights.values()) == pytest.approx(1)
-            assert made.data.augment.codec_probability == (0.3 if "codec" in name else 0)
+            coded = name in {
+                "U-codec",
+                "U-little-codec",
+                "U-long",
+                "U-fast",
+                "U-faster",
+                "U-fast-long",
+                "U-faster-long",
+            }
+            assert made.data.augment.codec_probability == (0.3 if coded else 0)
             assert made.optimizer.ema_decay == (0.995 if name == "U-ema" else None)
             reads_audio_tokens = row.objective in (
                 "instructions", "random frozen", "pretrained trained", "random trained",
@@ -181,6 +190,14 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
             assert made.data.mean_share == (scale.data.mean_share if reads_audio_tokens else 0)
             assert made.model.adapter_mean_tokens == (scale.mean_tokens if reads_audio_tokens else 1)
     little = recipe_of(ROWS["U-little-speech"], miniature("lm"), 1, "somewhere").data.domain_weights
+    names = ("S", "U", "U-long", "U-fast", "U-fast-long", "U-faster")
+    made = [recipe_of(ROWS[name], miniature("lm"), 1, "somewhere") for name in names]
+    rates = [one.optimizer.encoder_learning_rate for one in made]
+    assert rates == pytest.approx([1e-3, 2e-4, 2e-4, 5e-4, 5e-4, 1e-3])
+    assert [one.optimizer.adapter_learning_rate for one in made] == [1e-3] * 6
+    short = replace(scale, start_steps=5, steps=7)
+    steps = [steps_of(ROWS[name], short) for name in (*names, "S-long", "S-longer")]
+    assert steps == [5, 7, 21, 7, 21, 7, 12, 26]
     assert little["sound"] / little["music"] == pytest.approx(0.45 / 0.2), "as in the recipe `mini`"
     assert set(SMOKE_ROWS) <= set(ROWS)
 
@@ -213,6 +230,8 @@ def test_rows_that_heard_more_than_one_percent_more_are_found():
     assert set(found) == {("U", "U-speech"), ("S+U", "S-long")}
     assert found["S+U", "S-long"].holds and found["S+U", "S-long"].audio_seconds == (300.0, 302.9)
     assert not found["U", "U-speech"].holds
+    long = equalities([done("S", 10, 100.0), done("U-long", 60, 600.0), done("S-longer", 71, 700.0)])
+    assert [(one.first, one.steps, one.holds) for one in long] == [("S+U-long", (70, 71), False)]
     (one,) = equalities([done("U", 100, 1.0), done("W-dec", 102, 1.0)])
     assert not one.holds
 

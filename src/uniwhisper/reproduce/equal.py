@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uniwhisper.reproduce.job import Done, Job
-from uniwhisper.reproduce.rows import EQUAL
+from uniwhisper.reproduce.rows import CHAINS, EQUAL
 from uniwhisper.reproduce.scale import EQUAL_WITHIN
 
 
@@ -31,8 +31,7 @@ def equalities(done: Sequence[Done]) -> list[Equality]:
     found = []
     for seed in sorted({job.seed for job in by_job}):
         for first, second in EQUAL:
-            sides = [[by_job.get(Job(row, seed)) for row in name.split("+")] if name == "S+U" else
-                     [by_job.get(Job(name, seed))] for name in (first, second)]  # fmt: skip
+            sides = [[by_job.get(Job(row, seed)) for row in CHAINS.get(name, (name,))] for name in (first, second)]
             if any(None in side for side in sides):
                 continue
             steps = [sum(one.steps for one in side if one) for side in sides]

@@ -19,7 +19,8 @@ Objective = Literal[
     "multi-head",
     "contrastive",
 ]
-Steps = Literal["N", "M", "N + M"]
+Steps = Literal["N", "M", "N + M", "3 M", "N + 3 M"]
+_MS = {"N": 0, "M": 1, "N + M": 1, "3 M": 3, "N + 3 M": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class Row:
     """Part of the training clips."""
     unit_means: bool = False
     """Whether what reads the mean of a clip, a language model or heads, hears it as a direction."""
+    encoder_rate: float = 1.0
+    """Factor on the scale's learning rate of the encoder."""
     ema_decay: float | None = None
     """Of a moving average of the weights, which is then what is judged; None: the weights themselves."""
 
@@ -65,6 +68,7 @@ def _u(name: str, what: str, **changes: Any) -> Row:
     )
 
 
+_LITTLE_CODEC: dict[str, Any] = {"speech_share": 0.1, "codec_probability": 0.3}
 _ROWS = (
     Row(
         name="S",
@@ -80,13 +84,25 @@ _ROWS = (
         steps="N + M",
         speech_share=1.0,
     ),
+    Row(
+        name="S-longer",
+        what="S for as long as S and U-long together",
+        objective="whisper",
+        steps="N + 3 M",
+        speech_share=1.0,
+    ),
     _u("U", "UniWhisper: from S, all domains as instructions through the frozen language model"),
     _u("U-speech", "U's recipe on speech alone", speech_share=1.0),
     _u("U-little-speech", "U's recipe with a tenth of speech", speech_share=0.1),
     _u("U-no-speech", "U's recipe without speech, which only S has heard", speech_share=0.0),
     _u("U-ema", "U, of whose weights a moving average is judged", ema_decay=0.995),
     _u("U-codec", "U, three clips of ten after a codec", codec_probability=0.3),
-    _u("U-little-codec", "both: a tenth of speech, and codecs", speech_share=0.1, codec_probability=0.3),
+    _u("U-little-codec", "both: a tenth of speech, and codecs", **_LITTLE_CODEC),
+    _u("U-long", "U-little-codec for three times the steps", **_LITTLE_CODEC, steps="3 M"),
+    _u("U-fast", "U-little-codec, its encoder 2.5 times as fast", **_LITTLE_CODEC, encoder_rate=2.5),
+    _u("U-faster", "U-little-codec, its encoder 5 times as fast", **_LITTLE_CODEC, encoder_rate=5.0),
+    _u("U-fast-long", "both: 2.5 times as fast, three times the steps", **_LITTLE_CODEC, encoder_rate=2.5, steps="3 M"),
+    _u("U-faster-long", "5 times as fast, three times the steps", **_LITTLE_CODEC, encoder_rate=5.0, steps="3 M"),
     _u("U-plain-means", "U with the mean of a clip heard as it is, not as a direction", unit_means=False),
     _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
     _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
@@ -145,6 +161,13 @@ COMPARED = (
     ("U", "U-ema"),
     ("U", "U-codec"),
     ("U", "U-little-codec"),
+    ("S", "U-little-codec"),
+    ("U-little-codec", "U-fast"),
+    ("U-little-codec", "U-faster"),
+    ("U-little-codec", "U-long"),
+    ("U-long", "U-fast-long"),
+    ("U-long", "U-faster-long"),
+    ("S-longer", "U-fast-long"),
     ("U-plain-means", "U"),
     ("U-everything", "U"),
     ("U-scratch-M", "U"),
@@ -172,6 +195,8 @@ EQUAL = (
             "U-ema",
             "U-codec",
             "U-little-codec",
+            "U-fast",
+            "U-faster",
             "U-plain-means",
             "U-everything",
             "U-scratch-M",
@@ -190,8 +215,13 @@ EQUAL = (
     ("S", "C"),
     ("S+U", "S-long"),
     ("S+U", "U-scratch-N+M"),
+    ("U-long", "U-fast-long"),
+    ("U-long", "U-faster-long"),
+    ("S+U-long", "S-longer"),
 )
-"""Pairs that must have had equally many optimizer steps and equally much audio; `S+U` is both runs of the chain."""
+"""Pairs that must have had equally many optimizer steps and equally much audio; see `CHAINS`."""
+CHAINS = {"S+U": ("S", "U"), "S+U-long": ("S", "U-long")}
+"""Sides of `EQUAL` that are both runs of a chain."""
 
 
 def steps_of(row: Row, scale: Scale) -> int:
@@ -201,7 +231,7 @@ def steps_of(row: Row, scale: Scale) -> int:
     """
     if row.objective is None or (row.name == "S" and scale.start is not None):
         return 0
-    return {"N": scale.start_steps, "M": scale.steps, "N + M": scale.start_steps + scale.steps}[row.steps]
+    return (scale.start_steps if "N" in row.steps else 0) + _MS[row.steps] * scale.steps
 
 
 def available_rows(scale: Scale) -> list[str]:
@@ -234,7 +264,11 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
             adapter_unit_means=(row.unit_means and row.objective not in _WITHOUT_AUDIO_TOKENS) or None,
         ),
         data=_data(row, scale.data, tasks),
-        optimizer=replace(optimizer, ema_decay=row.ema_decay),
+        optimizer=replace(
+            optimizer,
+            encoder_learning_rate=optimizer.encoder_learning_rate * row.encoder_rate,
+            ema_decay=row.ema_decay,
+        ),
         loop=loop,
     )
 
