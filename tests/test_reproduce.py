@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,28 @@ def test_a_row_of_another_plan_is_refused_and_a_damaged_file_is_made_again(data,
     chain.run(["S"], [0], lambda _: None, judge=False)
     assert trained == [True]
     assert read_metrics(tmp_path / "out" / "S-seed0" / "run")[-1]["step"] == 6
+
+
+def test_a_row_is_judged_alone_though_its_start_is_gone(data, lm, tmp_path, monkeypatch):
+    chain = small_chain(data, lm, tmp_path / "out")
+    scale = replace(chain.scale, start_steps=1, steps=2, start_candidates=1)
+    chain = replace(chain, scale=scale, despite_gate=True)
+    chain.run(["U"], [0], lambda _: None, judge=False, alone=True)
+    shutil.rmtree(tmp_path / "out" / "S-seed0")
+    monkeypatch.setattr(stages, "train", lambda *_, **__: pytest.fail("it was trained again"))
+    judged = []
+    made = {"result": "none.json", "commit": None}
+    monkeypatch.setattr(stages, "judge", lambda _, job, *__: judged.append(job) or made)
+    monkeypatch.setattr(stages, "_answer", lambda *_: None)
+    monkeypatch.setattr(stages, "_examine", lambda *_: None)
+    [one] = chain.run(["U"], [0], lambda _: None, alone=True)
+    assert judged == [Job("U", 0)] == [one.job] and one.steps == 2
+    assert not (tmp_path / "out" / "S-seed0").exists()
+    with pytest.raises(OutputError, match="U-seed1 cannot be judged alone"):
+        chain.run(["U"], [1], lambda _: None, alone=True)
+    (tmp_path / "out" / "U-seed0" / "run" / "model" / "encoder.safetensors").write_bytes(b"cut")
+    with pytest.raises(OutputError, match="U-seed0 cannot be judged alone"):
+        chain.run(["U"], [0], lambda _: None, alone=True)
 
 
 def test_u_is_asked_about_what_was_held_out_once(data, lm, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """The chain: each (row, seed) is trained, then judged, in the order in which rows start from one another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from uniwhisper.core.errors import RecipeError
+from uniwhisper.core.errors import OutputError, RecipeError
 from uniwhisper.core.identity import hash_json
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.evaluation.suites import load_suite
@@ -68,25 +68,28 @@ class Chain:
 
         Args:
             judge: False: train only, which gives nothing to compare.
-            alone: True: judge these rows only, neither what they need nor what was judged there before; and leave out
-                the gate, which the caller has asked.
+            alone: True: these rows only, without the gate, which the caller has asked. To judge, they must have been
+                trained; what they started from is not asked for.
 
         Raises:
             RecipeError: an unknown row; the gate is not passed; the development suite is not what is held out.
-            OutputError: the folder holds rows of another plan.
+            OutputError: the folder holds rows of another plan; a row that is to be judged alone is not trained.
             SuiteError: a suite's data is missing, or was trained on in other files.
         """
+        if alone and judge:
+            jobs = [job for job in plan(self.scale, rows, seeds) if job.row in rows]
+            return [stages.finish(self, job, self._trained(job, say), say) for job in jobs]
         made: dict[Job, Made] = {}
         done = []
         passed = False
         asked = plan(self.scale, rows, seeds)
-        before = [] if alone or not judge else self._judged_before()
+        before = self._judged_before() if judge else []
         for job in [*asked, *(one for one in before if one not in asked)]:
             if ROWS[job.row].long and not (passed or alone) and self.progress_of(job) not in ("trained", "judged"):
                 self.ask_gate(seeds, say)
                 passed = True
             one = self._made(job, made, say)
-            if judge and (job.row in rows or not alone):
+            if judge:
                 done.append(stages.finish(self, job, one, say))
         return sorted(done, key=lambda one: (list(ROWS).index(one.job.row), one.job.seed))
 
@@ -133,7 +136,7 @@ class Chain:
             facts = stages.train_row(self, job, scale, self.recipe(job, scale, start), state, say)
         if _chooses(job, scale):
             facts = state.done("chosen") or stages.choose(self, job, scale, state, say)
-        return Made(state, *(facts[name] for name in ("model", "steps", "audio_seconds", "train_seconds")))
+        return _as_made(state, facts)
 
     def recipe(self, job: Job, scale: Scale, start: str | None) -> Recipe | None:
         """The training run of a job; None: nothing is trained."""
@@ -163,6 +166,22 @@ class Chain:
                 start = self.found(before.model) if row.after else None
             made[job] = self.make(job, scale, start, say)
         return made[job]
+
+    def _trained(self, job: Job, say: Callable[[str], None]) -> Made:
+        """A job as its folder says that it was trained: whether for this plan is asked where a table is made."""
+        if not steps_of(ROWS[job.row], self.scale):
+            return self.make(job, self.scale, None, say)
+        folder = self.output / job.folder_name
+        state = RowState(folder, str(read_row(folder).get("key")))
+        facts = state.done("trained") and state.done("chosen" if _chooses(job, self.scale) else "trained")
+        if facts is None:
+            raise OutputError(
+                f"{job.folder_name} cannot be judged alone",
+                expected=f"a model that was trained in {folder}",
+                got="none, or files that are no longer those that were made",
+                fix="remove that folder and type the row without --alone: it is trained anew; or copy it whole",
+            )
+        return _as_made(state, facts)
 
     def _key(self, job: Job, scale: Scale, start: str | None) -> str:
         row = ROWS[job.row]
@@ -207,6 +226,10 @@ def plan(scale: Scale, rows: Sequence[str], seeds: Sequence[int]) -> list[Job]:
                 lineage.append(needed)
             jobs += [job for one in reversed(lineage) if (job := Job(one, seed)) not in jobs]
     return jobs
+
+
+def _as_made(state: RowState, facts: Mapping[str, Any]) -> Made:
+    return Made(state, *(facts[name] for name in ("model", "steps", "audio_seconds", "train_seconds")))
 
 
 def _chooses(job: Job, scale: Scale) -> bool:
