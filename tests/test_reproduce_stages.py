@@ -93,8 +93,9 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     again = []
     assert chain.run(ROWS, [0], again.append) == done and again == []
     assert chain.run(["log-mel"], [0], again.append) == done and again == [], "no row is lost from the table"
-    chain.run(["S-long"], [0], again.append, judge=False)
+    chain.run(["S-long", "S-longer"], [0], again.append, judge=False)
     assert "S-long-seed0: training 5 steps" in again, "as many as S and U"
+    assert "S-longer-seed0: training 9 steps" in again, "as many as S and U-long"
 
     # Results without the models, as they come from another machine, give the same page; those of another plan none.
     gathered = replace(chain, output=tmp_path / "elsewhere")
@@ -102,6 +103,16 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     brought = collect(gathered)
     assert [one.job for one in brought] == [one.job for one in done], "what is trained and not judged is no row yet"
     assert summarise(gathered, brought) == summary
+    longer = gathered.output / "S-longer-seed0"
+    scores = json.loads((gathered.output / "S-seed0" / "row.json").read_text())["judged"]
+    for name in scores["files"]:
+        shutil.copy(gathered.output / "S-seed0" / name, longer)
+    trained = json.loads((longer / "row.json").read_text())
+    (longer / "row.json").write_text(json.dumps(trained | {"judged": scores}))
+    assert [(one.job.row, one.steps) for one in collect(gathered) if one.job not in [d.job for d in done]] == [
+        ("S-longer", 9)
+    ]
+    shutil.rmtree(longer)
     for path in gathered.output.glob("*/run/run.json"):  # as it was written before there was the field
         written = json.loads(path.read_text())
         del written["recipe"]["optimizer"]["ema_decay"]

@@ -10,7 +10,7 @@ from uniwhisper.core.identity import hash_file
 from uniwhisper.evaluation.suites import load_suite
 from uniwhisper.reproduce.chain import Chain
 from uniwhisper.reproduce.job import Done, Job
-from uniwhisper.reproduce.rows import ROWS, available_rows
+from uniwhisper.reproduce.rows import ROWS, available_rows, steps_of
 from uniwhisper.reproduce.state import read_row, read_written
 
 _BEFORE = {"model": {"adapter_mean_tokens": 1, "adapter_unit_means": None}, "optimizer": {"ema_decay": None}}
@@ -80,7 +80,7 @@ def _require_plan(chain: Chain, one: Done, folder: Path) -> None:
     _require(folder, "training manifest", chain.manifest.hash, written["manifest_hash"])
     scale = chain.scale
     if row.name != "S" and "N" in row.steps:
-        scale = replace(scale, start_steps=one.steps - (scale.steps if "M" in row.steps else 0))
+        scale = replace(scale, start_steps=one.steps - steps_of(row, replace(scale, start_steps=0)))
     recipe = chain.recipe(one.job, scale, "start" if row.after else None)
     assert recipe is not None, "a row of steps has a recipe"
     expected, got = recipe.to_json(), written["recipe"]
