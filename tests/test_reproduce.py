@@ -196,15 +196,7 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
                 assert weights == scale.data.domain_weights
             else:
                 assert weights.get("speech", 0) == row.speech_share and sum(weights.values()) == pytest.approx(1)
-            coded = name in {
-                "U-codec",
-                "U-little-codec",
-                "U-long",
-                "U-fast",
-                "U-faster",
-                "U-fast-long",
-                "U-faster-long",
-            }
+            coded = name in {"U-codec", "U-little-codec", "U-long", "U-fast", "U-faster", "U-fast-long"}
             assert made.data.augment.codec_probability == (0.3 if coded else 0)
             assert made.optimizer.ema_decay == (0.995 if name == "U-ema" else None)
             reads_audio_tokens = row.objective in (

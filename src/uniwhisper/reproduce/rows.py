@@ -102,7 +102,6 @@ _ROWS = (
     _u("U-fast", "U-little-codec, its encoder 2.5 times as fast", **_LITTLE_CODEC, encoder_rate=2.5),
     _u("U-faster", "U-little-codec, its encoder 5 times as fast", **_LITTLE_CODEC, encoder_rate=5.0),
     _u("U-fast-long", "both: 2.5 times as fast, three times the steps", **_LITTLE_CODEC, encoder_rate=2.5, steps="3 M"),
-    _u("U-faster-long", "5 times as fast, three times the steps", **_LITTLE_CODEC, encoder_rate=5.0, steps="3 M"),
     _u("U-plain-means", "U with the mean of a clip heard as it is, not as a direction", unit_means=False),
     _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
     _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
@@ -164,10 +163,10 @@ COMPARED = (
     ("S", "U-little-codec"),
     ("U-little-codec", "U-fast"),
     ("U-little-codec", "U-faster"),
+    ("S", "U-long"),
+    ("S-longer", "U-long"),
     ("U-little-codec", "U-long"),
     ("U-long", "U-fast-long"),
-    ("U-long", "U-faster-long"),
-    ("S-longer", "U-fast-long"),
     ("U-plain-means", "U"),
     ("U-everything", "U"),
     ("U-scratch-M", "U"),
@@ -216,7 +215,6 @@ EQUAL = (
     ("S+U", "S-long"),
     ("S+U", "U-scratch-N+M"),
     ("U-long", "U-fast-long"),
-    ("U-long", "U-faster-long"),
     ("S+U-long", "S-longer"),
 )
 """Pairs that must have had equally many optimizer steps and equally much audio; see `CHAINS`."""
