@@ -71,7 +71,7 @@ def export_onnx(encoder: WhisperEncoder, path: Path, *, from_samples: bool = Tru
 
 
 def quantise_int8(path: Path, output: Path, *, overwrite: bool = False) -> None:
-    """Weights of the encoder's linear layers as int8, activations quantised on the fly; for CPUs.
+    """Weights of all layers but the first and the last as int8, activations quantised on the fly; for CPUs.
 
     Activations of a batch share one scale, so a clip's vector depends on its neighbours: run it one clip at a time.
 
@@ -89,13 +89,17 @@ def quantise_int8(path: Path, output: Path, *, overwrite: bool = False) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    # The products of the spectrogram stay in float64: their range is what log-mel lives on.
-    kept = [
-        node.name
+    weights = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    products = {
+        node.name: {weights[name] for name in node.input if name in weights}
         for node in model.graph.node
-        if any(weights[name].data_type == onnx.TensorProto.DOUBLE for name in node.input if name in weights)
-    ]
+        if node.op_type in ("Conv", "MatMul", "Gemm")
+    }
+    # The products of the spectrogram stay in float64: their range is what log-mel lives on.
+    kept = [name for name, types in products.items() if onnx.TensorProto.DOUBLE in types]
+    # Log-mel in eight bits, and the last product's outliers, cost more than all layers between them.
+    layers = [name for name, types in products.items() if onnx.TensorProto.FLOAT in types]
+    kept += [layers[0], layers[-1]]
     with atomic_output(Path(output), overwrite=overwrite) as temporary, _without_advice():
         quantize_dynamic(model, temporary, weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=kept)
 
