@@ -138,6 +138,8 @@ def test_a_row_is_judged_alone_though_its_start_is_gone(data, lm, tmp_path, monk
     scale = replace(chain.scale, start_steps=1, steps=2, start_candidates=1)
     chain = replace(chain, scale=scale, despite_gate=True)
     chain.run(["U"], [0], lambda _: None, judge=False, alone=True)
+    with pytest.raises(OutputError, match="another plan"):
+        replace(chain, scale=replace(scale, steps=3)).run(["U"], [0], lambda _: None, alone=True)
     shutil.rmtree(tmp_path / "out" / "S-seed0")
     monkeypatch.setattr(stages, "train", lambda *_, **__: pytest.fail("it was trained again"))
     judged = []

@@ -48,6 +48,19 @@ def test_what_every_row_needs_of_the_audio_is_made_once(data, lm, tmp_path, monk
     assert made == expected
 
 
+def test_what_lost_a_file_before_it_was_judged_is_trained_again(data, lm, tmp_path, monkeypatch):  # noqa: F811
+    chain = small_chain(data, lm, tmp_path / "out")
+    chain = replace(chain, scale=replace(chain.scale, start_steps=1, start_candidates=1))
+    chain.run(["S"], [0], lambda _: None, judge=False)
+    asked = []
+    monkeypatch.setattr(at_once, "decode", lambda *_: None)
+    monkeypatch.setattr(at_once, "run_errands", lambda errands, *_, **__: asked.append([one.name for one in errands]))
+    at_once.run_at_once(chain, ["S"], [0], ["reproduce"], at_once=2, say=lambda _: None)
+    (tmp_path / "out" / "S-seed0" / "run" / "model" / "encoder.safetensors").write_bytes(b"cut")
+    at_once.run_at_once(chain, ["S"], [0], ["reproduce"], at_once=2, say=lambda _: None)
+    assert asked == [["S-seed0.judge"], ["S-seed0.train", "S-seed0.judge"]]
+
+
 def test_nothing_waits_for_scores_and_the_gate_stands_before_the_long_rows(data, lm, tmp_path, monkeypatch):  # noqa: F811
     chain = small_chain(data, lm, tmp_path / "out")
     chain = replace(chain, scale=replace(chain.scale, gate_steps=4))

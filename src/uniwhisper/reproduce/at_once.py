@@ -43,10 +43,9 @@ def run_at_once(
         RecipeError: an unknown row.
         OutputError: rows failed, named with their logs; so is a gate that is not passed.
     """
-    progress = {job: chain.progress_of(job) for job in plan(chain.scale, rows, seeds)}
-    judged = [job for job, stage in progress.items() if stage != "judged"]
+    judged = [job for job in plan(chain.scale, rows, seeds) if chain.progress_of(job) != "judged"]
     # A start that lost a file is trained again by whatever goes on from it.
-    trained = [job for job in judged if steps_of(ROWS[job.row], chain.scale) and progress[job] != "trained"]
+    trained = [job for job in judged if steps_of(ROWS[job.row], chain.scale) and chain.trained(job) is None]
     if trained:
         say("decoding the audio once for all rows")
         decode(chain.manifest, chain.cache)

@@ -78,7 +78,7 @@ class Chain:
         """
         if alone and judge:
             jobs = [job for job in plan(self.scale, rows, seeds) if job.row in rows]
-            return [stages.finish(self, job, self._trained(job, say), say) for job in jobs]
+            return [stages.finish(self, job, self._to_judge(job, say), say) for job in jobs]
         made: dict[Job, Made] = {}
         done = []
         passed = False
@@ -115,6 +115,17 @@ class Chain:
             return "trained"
         lines = read_metrics(folder / "run")
         return f"step {lines[-1]['step']:,}" if lines else "–"
+
+    def trained(self, job: Job) -> Made | None:
+        """A job as its folder says that it was trained; None: it was not, or a file is no longer the one it made.
+
+        Raises:
+            OutputError: its `row.json` is damaged.
+        """
+        folder = self.output / job.folder_name
+        state = RowState(folder, str(read_row(folder).get("key")))
+        facts = state.done("trained") and state.done("chosen" if _chooses(job, self.scale) else "trained")
+        return facts and _as_made(state, facts)
 
     def found(self, model: str) -> str:
         """What was written relative to the chain's folder, as others find it."""
@@ -167,21 +178,20 @@ class Chain:
             made[job] = self.make(job, scale, start, say)
         return made[job]
 
-    def _trained(self, job: Job, say: Callable[[str], None]) -> Made:
-        """A job as its folder says that it was trained: whether for this plan is asked where a table is made."""
+    def _to_judge(self, job: Job, say: Callable[[str], None]) -> Made:
+        """A trained job. Where what it started from is there, its plan is compared; else the table does it later."""
         if not steps_of(ROWS[job.row], self.scale):
             return self.make(job, self.scale, None, say)
-        folder = self.output / job.folder_name
-        state = RowState(folder, str(read_row(folder).get("key")))
-        facts = state.done("trained") and state.done("chosen" if _chooses(job, self.scale) else "trained")
-        if facts is None:
+        made = self.trained(job)
+        if made is None:
             raise OutputError(
                 f"{job.folder_name} cannot be judged alone",
-                expected=f"a model that was trained in {folder}",
+                expected=f"a model that was trained in {self.output / job.folder_name}",
                 got="none, or files that are no longer those that were made",
                 fix="remove that folder and type the row without --alone: it is trained anew; or copy it whole",
             )
-        return _as_made(state, facts)
+        whole = all(map(self.trained, plan(self.scale, [job.row], [job.seed])))
+        return self._made(job, {}, say) if whole else made
 
     def _key(self, job: Job, scale: Scale, start: str | None) -> str:
         row = ROWS[job.row]
