@@ -34,7 +34,7 @@ from uniwhisper.data.tasks import STEPS, all_tasks
 CONFIG = AugmentConfig()
 ALWAYS = dataclasses.replace(
     CONFIG,
-    **{f"{name}_probability": 1.0 for name in ("speed", "crop", "silence", "equalizer", "noise", "gain")},
+    **{f"{name}_probability": 1.0 for name in ("speed", "crop", "repeat", "silence", "equalizer", "noise", "gain")},
     **{f"{name}_probability": 1.0 for name in ("room", "band", "codec")},
 )
 TASKS = list(all_tasks().values())
@@ -104,6 +104,8 @@ def test_each_task_gets_what_it_declares(task, seed, other):
         assert shape.factor == 1
     if "crop" in forbidden:
         assert shape.crop_first == 0 and shape.voiced == int(32_000 / shape.factor)
+    if "repeat" in forbidden:
+        assert shape.repeated == shape.voiced
     if "silence" in forbidden:
         assert shape.before == shape.behind == 0
     for (one, before), after in zip(asked, values, strict=True):
@@ -130,6 +132,13 @@ def test_the_tables_say_what_they_must():
             assert rules[name]["silence"] == "relabel" and rules[name]["crop"] == "forbid"
     whole = {"transcription", "speech_translation", "keyword", "digit", "intent", "sound_tags", "count"}
     assert all(rules[name]["crop"] == "forbid" for name in whole)
+    # Twice the words, events or notes are another answer, and a beat stumbles at the seam.
+    once = {"text", "events", "notes", "sequence", "either", "tempo"}
+    again = {name for name, rule in rules.items() if rule["repeat"] == "keep"}
+    assert not again & {name for name, task in all_tasks().items() if task.ordered or name == "count"}
+    assert {name for name in again if kinds[name] in once} == {
+        "speaker", "caption", "music_caption", "recording", "spectrum",
+    }  # fmt: skip
     mixed = {name for name, task in all_tasks().items() if task.made}
     assert {name for name, rule in rules.items() if rule["mix"] == "relabel"} == mixed
     # A crop after clips were put together could cut one of them out, and its answer would stay.
@@ -193,7 +202,7 @@ def test_relabelled_times_are_when_the_sound_is_heard(seed, start, length):
     ],
 )
 def test_answers_after_a_change_of_shape_by_hand(task, value, factor, semitones, before, after):
-    shape = Shape(factor, semitones, 0, 1000, before, 0)
+    shape = Shape(factor, semitones, 0, 1000, 1000, before, 0)
     task = all_tasks()[task]
     written = format_answer(task, relabel(task, value, shape))
     # 50 ms is two and a half frames: half a frame is rounded up.
@@ -319,6 +328,36 @@ def test_crop_and_silence_only_cut_and_only_pad():
         assert len(padded) <= 16_000 + 2 * 0.3 * 16_000
     short = dataclasses.replace(config, silence_probability=0)
     assert draw_shape(4_000, asked, stream(), short)[0] == unchanged(4_000), "already at the shortest"
+
+
+def test_repeating_only_repeats_and_is_spread_evenly_over_the_octaves_of_length():
+    wave = np.arange(1, 8_001, dtype=np.float32)
+    config = dataclasses.replace(NO_AUGMENTATION, repeat_probability=1, repeat_max_seconds=8.0)
+    asked = [(all_tasks()["caption"], "rain")]
+    lengths = []
+    for seed in range(400):
+        shape, values = draw_shape(8_000, asked, stream(seed), config)
+        longer = apply_shape(wave, shape)
+        assert values == ["rain"] and len(longer) == shape.samples <= 8 * 16_000
+        assert np.array_equal(longer, wave[np.arange(len(longer)) % 8_000])
+        lengths.append(len(longer))
+    # From half a second to eight are four octaves.
+    octaves = np.histogram(np.log2(np.array(lengths) / 8_000), bins=4, range=(0, 4))[0]
+    assert octaves.sum() == 400 and octaves.min() > 70 and octaves.max() < 130
+    longest = dataclasses.replace(config, repeat_max_seconds=0.2)
+    assert draw_shape(8_000, asked, stream(), longest)[0] == unchanged(8_000), "longer than it makes"
+
+
+def test_a_recipe_that_repeats_nothing_draws_what_it_drew_before_there_was_repeating():
+    """By hand: three coins, then what each step draws, in this order."""
+    config = dataclasses.replace(NO_AUGMENTATION, crop_probability=1, silence_probability=1)
+    shape, _ = draw_shape(16_000, [(all_tasks()["caption"], "rain")], stream(5), config)
+    drawn = stream(5)
+    drawn.random(3)
+    voiced = int(16_000 * drawn.uniform(*config.crop_keep_range))
+    first = int(drawn.integers(16_000 - voiced + 1))
+    before, behind = (int(part) for part in drawn.random(2) * config.silence_max_seconds * 16_000)
+    assert shape == Shape(1.0, 0, first, voiced, voiced, before, behind)
 
 
 @pytest.mark.parametrize("lengths", [(16_000, 4_000), (4_000, 16_000), (5_000, 5_000)])

@@ -198,8 +198,13 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
                 assert weights == scale.data.domain_weights
             else:
                 assert weights.get("speech", 0) == row.speech_share and sum(weights.values()) == pytest.approx(1)
-            coded = name in {"U-codec", "U-little-codec", "U-long", "U-fast", "U-faster", "U-fast-long"}
-            assert made.data.augment.codec_probability == (0.3 if coded else 0)
+            long = {"U-long", "U-fast-long", "U-longer", "U-repeat", "U-silence", "U-lengths", "U-scratch-long"}
+            coded = name in {"U-codec", "U-little-codec", "U-fast", "U-faster", *long}
+            altered = made.data.augment
+            assert altered.codec_probability == (0.3 if coded else 0)
+            assert altered.repeat_probability == (0.15 if name in {"U-repeat", "U-lengths"} else 0)
+            own = scale.data.augment.silence_max_seconds
+            assert altered.silence_max_seconds == (6 if name in {"U-silence", "U-lengths"} else own)
             assert made.optimizer.ema_decay == (0.995 if name == "U-ema" else None)
             reads_audio_tokens = row.objective in (
                 "instructions", "random frozen", "pretrained trained", "random trained",

@@ -48,6 +48,7 @@ def audio() -> ResidentAudio:
 def drawn(*parts: Part, task: str = "sound_tag", **shape) -> Draw:
     """The clips of these parts are numbers: their places in `audio`."""
     length = max(part.shift + part.length for part in parts)
+    shape = {"repeated": shape.get("voiced", length), **shape}
     return Draw(parts, replace(unchanged(length), **shape), (Question(task, "What is it?", "tone"),))
 
 
@@ -123,6 +124,15 @@ def test_a_crop_keeps_what_it_says(audio):
     assert np.abs(wave_S - tone(440)[4000:6000]).max() < 1e-4
 
 
+def test_what_is_kept_is_heard_again_and_again_between_its_silence(audio):
+    shape = {"crop_first": 100, "voiced": 300, "repeated": 750, "before": 20, "behind": 30}
+    (wave_S,) = render(audio, plan(Part(0, 50, 4000), shape=shape))
+    kept = tone(440)[150:450]
+    assert len(wave_S) == 800
+    assert np.abs(wave_S[20:770] - np.concatenate([kept, kept, kept[:150]])).max() < 1e-4
+    assert np.abs(wave_S[:20]).max() < 1e-6 and np.abs(wave_S[770:]).max() < 1e-6
+
+
 @pytest.mark.parametrize("factor", [0.8, 1.25, 2 ** (3 / 12)])
 def test_speed_moves_the_pitch(audio, factor):
     (wave_S,) = render(audio, plan(WHOLE, shape={"factor": factor, "voiced": int(RATE / factor)}))
@@ -180,6 +190,7 @@ def test_an_example_does_not_depend_on_its_batch(audio, seed):
     parts = [[Part(0, 0, 5000)], [Part(1, 10, 9000), Part(0, 0, 300, shift=20)], [Part(3, 0, 1)], [Part(2, 0, 8000)]]
     draws = [drawn(*these) for these in parts]
     draws[1] = drawn(*parts[1], factor=factor, voiced=int(9000 / factor), before=7)
+    draws[3] = drawn(*parts[3], repeated=12_000)
     plans = [make_plan(draw, stream, config, no_background) for draw in draws]
     together = render(audio, *plans)
     for this, wave_S in zip(plans, together, strict=True):

@@ -64,10 +64,11 @@ def join(waves: Sequence[np.ndarray], shifts: Sequence[int], levels_db: Sequence
 
 
 def apply_shape(wave_S: np.ndarray, shape: Shape) -> np.ndarray:
-    """wave_S (S,) float32 at the shape's rate, cropped and padded: `shape.samples` samples. Not changed in place."""
+    """wave_S (S,) float32 as `shape` says: `shape.samples` samples. Not changed in place."""
     wave_S = resample(wave_S, shape.factor)[shape.crop_first :][: shape.voiced]
     # The resampler may give a sample less than the length that was planned.
-    return np.pad(wave_S, (shape.before, shape.behind + shape.voiced - len(wave_S)))
+    wave_S = np.pad(wave_S, (0, shape.voiced - len(wave_S)))
+    return np.pad(np.resize(wave_S, shape.repeated), (shape.before, shape.behind))
 
 
 def resample(wave_S: np.ndarray, factor: float) -> np.ndarray:

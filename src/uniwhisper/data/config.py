@@ -30,6 +30,10 @@ class AugmentConfig:
     """Fraction of the clip that stays."""
     crop_min_seconds: float = 0.5
     """Clips are never cropped below this."""
+    repeat_probability: float = 0.0
+    """Repeating what is kept, end to end, so that a set of short clips gives long ones."""
+    repeat_max_seconds: float = 30.0
+    """Longest clip that repeating makes; lengths are drawn evenly in their logarithm, from the clip's own."""
     silence_probability: float = 0.3
     silence_max_seconds: float = 0.3
     """Most digital silence put before, and most put behind, a clip."""
@@ -74,6 +78,7 @@ class AugmentConfig:
         for name in (
             "speed",
             "crop",
+            "repeat",
             "silence",
             "equalizer",
             "room",
@@ -97,8 +102,8 @@ class AugmentConfig:
         low, high = self.crop_keep_range
         _require(low > 0 and high <= 1, "augment.crop_keep_range", "above 0, to 1", self.crop_keep_range)
         for name in (
-            "speed_semitones", "crop_min_seconds", "silence_max_seconds", "equalizer_max_db", "noise_max_exponent",
-            "time_masks", "time_mask_max_mels", "frequency_masks", "frequency_mask_max_bins",
+            "speed_semitones", "crop_min_seconds", "repeat_max_seconds", "silence_max_seconds", "equalizer_max_db",
+            "noise_max_exponent", "time_masks", "time_mask_max_mels", "frequency_masks", "frequency_mask_max_bins",
         ):  # fmt: skip
             value = getattr(self, name)
             _require(_number(value) and value >= 0, f"augment.{name}", "a number >= 0", value)
@@ -200,6 +205,7 @@ def _require(good: bool, name: str, expected: str, got: object) -> None:
 NO_AUGMENTATION = AugmentConfig(
     speed_probability=0,
     crop_probability=0,
+    repeat_probability=0,
     silence_probability=0,
     equalizer_probability=0,
     noise_probability=0,

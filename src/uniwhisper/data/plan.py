@@ -116,6 +116,7 @@ class Plans:
     """float64, as all that is not counted in samples."""
     crop_first_B: Tensor
     voiced_B: Tensor
+    repeated_B: Tensor
     before_B: Tensor
     samples_B: Tensor
     """int64: length of each example."""
@@ -156,6 +157,7 @@ class Plans:
             factor_B=real("factor", shapes),
             crop_first_B=whole("crop_first", shapes),
             voiced_B=whole("voiced", shapes),
+            repeated_B=whole("repeated", shapes),
             before_B=whole("before", shapes),
             samples_B=whole("samples"),
             equalizer_db_BE=torch.from_numpy(np.stack([plan.equalizer_db for plan in plans])),

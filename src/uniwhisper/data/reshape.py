@@ -22,7 +22,7 @@ _STEPS = ("speed", "crop", "silence")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Played at another rate, then cropped, then padded."""
+    """Played at another rate, then cropped, then repeated, then padded."""
 
     factor: float
     """Playback rate: every frequency is multiplied, every duration divided by it."""
@@ -32,6 +32,8 @@ class Shape:
     """Samples cut off the front, after the change of rate."""
     voiced: int
     """Samples kept from there, at least 1."""
+    repeated: int
+    """Samples after these were repeated, end to end, the last time not to the end; `voiced` where they were not."""
     before: int
     """Zeros before."""
     behind: int
@@ -39,12 +41,12 @@ class Shape:
     @property
     def samples(self) -> int:
         """Length of the result, at most one window."""
-        return self.before + self.voiced + self.behind
+        return self.before + self.repeated + self.behind
 
 
 def unchanged(samples: int) -> Shape:
     """The shape of a clip that is left as it is."""
-    return Shape(1.0, 0, 0, samples, 0, 0)
+    return Shape(1.0, 0, 0, samples, samples, 0, 0)
 
 
 def draw_shape(
@@ -68,11 +70,17 @@ def draw_shape(
         least = max(1, int(config.crop_min_seconds * SAMPLE_RATE_HZ))
         voiced = min(length, max(least, int(length * stream.uniform(*config.crop_keep_range))))
         first = int(stream.integers(length - voiced + 1))
+    repeated = voiced
+    # Tossed only where it can happen, so that recipes without it draw what they drew before it was there.
+    if config.repeat_probability > 0:
+        tossed = stream.random() < config.repeat_probability
+        if tossed and allowed("repeat", asked):
+            repeated = _longer(voiced, stream, config)
     before = behind = 0
     if "silence" in wanted and allowed("silence", asked):
-        spare = min((WINDOW_SAMPLES - voiced) // 2, config.silence_max_seconds * SAMPLE_RATE_HZ)
+        spare = min((WINDOW_SAMPLES - repeated) // 2, config.silence_max_seconds * SAMPLE_RATE_HZ)
         before, behind = (int(part) for part in stream.random(2) * spare)
-    shape = Shape(shape.factor, shape.semitones, first, voiced, before, behind)
+    shape = Shape(shape.factor, shape.semitones, first, voiced, repeated, before, behind)
     return shape, [relabel(task, value, shape) for task, value in asked]
 
 
@@ -104,7 +112,7 @@ def _change_rate(
     length = int(samples / factor)
     if not 1 <= length < WINDOW_SAMPLES:
         return unchanged(samples)
-    shape = Shape(factor, semitones, 0, length, 0, 0)
+    shape = Shape(factor, semitones, 0, length, length, 0, 0)
     try:
         for task, value in asked:
             relabel(task, value, shape)
@@ -112,6 +120,12 @@ def _change_rate(
         # A tempo that would leave the range of what is ever asked.
         return unchanged(samples)
     return shape
+
+
+def _longer(samples: int, stream: np.random.Generator, config: AugmentConfig) -> int:
+    """A length from `samples` to the longest that repeating makes, even in its logarithm."""
+    most = min(WINDOW_SAMPLES, int(config.repeat_max_seconds * SAMPLE_RATE_HZ))
+    return int(samples * max(1.0, most / samples) ** stream.random())
 
 
 def _move_note(name: str, shape: Shape) -> str:

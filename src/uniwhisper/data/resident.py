@@ -69,9 +69,11 @@ class ResidentAudio:
         longest = int(plans.samples_B.max())
         assert self._coded_from is not None or not plans.coded_B.any(), "clips after a codec were not loaded"
         place_S = torch.arange(longest, device=device)
-        voiced_BS = (place_S >= on["before_B"][:, None]) & (place_S < (on["before_B"] + on["voiced_B"])[:, None])
+        heard_BS = place_S - on["before_B"][:, None]
+        voiced_BS = (heard_BS >= 0) & (heard_BS < on["repeated_B"][:, None])
         # Where in the example, before its speed was changed, each sample comes from.
-        source_BS = (place_S - on["before_B"][:, None] + on["crop_first_B"][:, None]).double() * on["factor_B"][:, None]
+        kept_BS = heard_BS % on["voiced_B"][:, None] + on["crop_first_B"][:, None]
+        source_BS = kept_BS.double() * on["factor_B"][:, None]
 
         wave_BS, first_power_B = None, None
         for part in range(plans.clip_BK.shape[1]):

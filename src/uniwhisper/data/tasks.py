@@ -20,10 +20,11 @@ MIN_WORDINGS = 5
 #   speed      played faster or slower, by any factor      band     nothing above a frequency
 #   pitch      the same by whole semitones                 codec    encoded with loss, and decoded
 #   crop       a part is kept                              noise    noise of some colour is added
-#   silence    zeros before and behind                     gain     louder or softer
-#   equalizer  smooth boosts and cuts                      mask     SpecAugment
+#   repeat     said or played again and again              gain     louder or softer
+#   silence    zeros before and behind                     mask     SpecAugment
+#   equalizer  smooth boosts and cuts
 STEPS = (
-    "mix", "speed", "pitch", "crop", "silence", "equalizer", "room", "band", "codec", "noise", "gain", "mask",
+    "mix", "speed", "pitch", "crop", "repeat", "silence", "equalizer", "room", "band", "codec", "noise", "gain", "mask",
 )  # fmt: skip
 OVERLAP, SEQUENCE, SCENE = "overlap", "sequence", "scene"
 # Names that a wording leaves open, by the kind of answer. Other kinds leave none open.

@@ -19,8 +19,8 @@ Objective = Literal[
     "multi-head",
     "contrastive",
 ]
-Steps = Literal["N", "M", "N + M", "3 M", "N + 3 M"]
-_MS = {"N": 0, "M": 1, "N + M": 1, "3 M": 3, "N + 3 M": 3}
+Steps = Literal["N", "M", "N + M", "3 M", "N + 3 M", "6 M"]
+_MS = {"N": 0, "M": 1, "N + M": 1, "3 M": 3, "N + 3 M": 3, "6 M": 6}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,10 @@ class Row:
     """Probability that speech is drawn, the others in the scale's proportion to each other; None: the scale's."""
     codec_probability: float | None = None
     """Of a codec as an alteration of its training clips; None: the scale's."""
+    repeat_probability: float | None = None
+    """Of repeating its training clips; None: the scale's."""
+    silence_max_seconds: float | None = None
+    """Most silence before and behind its training clips; None: the scale's."""
     share: float = 1.0
     """Part of the training clips."""
     unit_means: bool = False
@@ -69,6 +73,8 @@ def _u(name: str, what: str, **changes: Any) -> Row:
 
 
 _LITTLE_CODEC: dict[str, Any] = {"speech_share": 0.1, "codec_probability": 0.3}
+_REPEAT: dict[str, Any] = {"repeat_probability": 0.15}
+_SILENCE: dict[str, Any] = {"silence_max_seconds": 6.0}
 _ROWS = (
     Row(
         name="S",
@@ -102,10 +108,21 @@ _ROWS = (
     _u("U-fast", "U-little-codec, its encoder 2.5 times as fast", **_LITTLE_CODEC, encoder_rate=2.5),
     _u("U-faster", "U-little-codec, its encoder 5 times as fast", **_LITTLE_CODEC, encoder_rate=5.0),
     _u("U-fast-long", "both: 2.5 times as fast, three times the steps", **_LITTLE_CODEC, encoder_rate=2.5, steps="3 M"),
+    _u("U-longer", "U-little-codec for six times the steps", **_LITTLE_CODEC, steps="6 M"),
+    _u("U-repeat", "U-long, clips repeated to up to 30 seconds", **_LITTLE_CODEC, **_REPEAT, steps="3 M"),
+    _u("U-silence", "U-long, up to six seconds of silence around clips", **_LITTLE_CODEC, **_SILENCE, steps="3 M"),
+    _u("U-lengths", "U-longer with both", **_LITTLE_CODEC, **_REPEAT, **_SILENCE, steps="6 M"),
     _u("U-plain-means", "U with the mean of a clip heard as it is, not as a direction", unit_means=False),
     _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
     _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
     _u("U-scratch-N+M", "U's recipe from random weights, for N + M steps", after=None, steps="N + M"),
+    _u(
+        "U-scratch-long",
+        "U-long's recipe from random weights, for as long as S and U-long together",
+        **_LITTLE_CODEC,
+        after=None,
+        steps="N + 3 M",
+    ),
     Row(
         name="W-dec",
         what="U's data through Whisper's own decoder, which goes on from S's",
@@ -145,6 +162,7 @@ _ROWS = (
     Row(name="random", what="floor: the encoder untrained", objective=None),
 )
 
+_ALTERATIONS = ("codec_probability", "repeat_probability", "silence_max_seconds")
 _WITH_OWN_DECODER = ("whisper", "whisper instructions")
 _WITHOUT_AUDIO_TOKENS = (*_WITH_OWN_DECODER, "multi-head", "contrastive")
 """Nothing reads an audio token there, so no question can be asked of one that is the mean."""
@@ -167,6 +185,13 @@ COMPARED = (
     ("S-longer", "U-long"),
     ("U-little-codec", "U-long"),
     ("U-long", "U-fast-long"),
+    ("S", "U-longer"),
+    ("U-long", "U-longer"),
+    ("U-long", "U-repeat"),
+    ("U-long", "U-silence"),
+    ("U-longer", "U-lengths"),
+    ("S", "U-lengths"),
+    ("U-scratch-long", "U-long"),
     ("U-plain-means", "U"),
     ("U-everything", "U"),
     ("U-scratch-M", "U"),
@@ -215,7 +240,11 @@ EQUAL = (
     ("S+U", "S-long"),
     ("S+U", "U-scratch-N+M"),
     ("U-long", "U-fast-long"),
+    ("U-long", "U-repeat"),
+    ("U-long", "U-silence"),
+    ("U-longer", "U-lengths"),
     ("S+U-long", "S-longer"),
+    ("S+U-long", "U-scratch-long"),
 )
 """Pairs that must have had equally many optimizer steps and equally much audio; see `CHAINS`."""
 CHAINS = {"S+U": ("S", "U"), "S+U-long": ("S", "U-long")}
@@ -273,8 +302,10 @@ def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Seque
 
 def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig:
     data = replace(data, training_share=row.share)
-    if row.codec_probability is not None:
-        data = replace(data, augment=replace(data.augment, codec_probability=row.codec_probability))
+    altered = {name: getattr(row, name) for name in _ALTERATIONS}
+    data = replace(
+        data, augment=replace(data.augment, **{name: value for name, value in altered.items() if value is not None})
+    )
     if row.speech_share is not None:
         data = replace(data, domain_weights=_with_speech(row.speech_share, data.domain_weights))
     if row.objective == "whisper":
