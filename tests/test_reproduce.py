@@ -198,7 +198,7 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
                 assert weights == scale.data.domain_weights
             else:
                 assert weights.get("speech", 0) == row.speech_share and sum(weights.values()) == pytest.approx(1)
-            long = {"U-long", "U-fast-long", "U-longer", "U-repeat", "U-silence", "U-lengths", "U-scratch-long"}
+            long = {"U-long", "U-fast-long", "U-longer", "U-repeat", "U-silence", "U-lengths"}
             coded = name in {"U-codec", "U-little-codec", "U-fast", "U-faster", *long}
             altered = made.data.augment
             assert altered.codec_probability == (0.3 if coded else 0)

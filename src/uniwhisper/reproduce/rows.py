@@ -116,13 +116,6 @@ _ROWS = (
     _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
     _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
     _u("U-scratch-N+M", "U's recipe from random weights, for N + M steps", after=None, steps="N + M"),
-    _u(
-        "U-scratch-long",
-        "U-long's recipe from random weights, for as long as S and U-long together",
-        **_LITTLE_CODEC,
-        after=None,
-        steps="N + 3 M",
-    ),
     Row(
         name="W-dec",
         what="U's data through Whisper's own decoder, which goes on from S's",
@@ -191,7 +184,8 @@ COMPARED = (
     ("U-long", "U-silence"),
     ("U-longer", "U-lengths"),
     ("S", "U-lengths"),
-    ("U-scratch-long", "U-long"),
+    ("S", "S-longer"),
+    ("S-longer", "U-lengths"),
     ("U-plain-means", "U"),
     ("U-everything", "U"),
     ("U-scratch-M", "U"),
@@ -244,7 +238,6 @@ EQUAL = (
     ("U-long", "U-silence"),
     ("U-longer", "U-lengths"),
     ("S+U-long", "S-longer"),
-    ("S+U-long", "U-scratch-long"),
 )
 """Pairs that must have had equally many optimizer steps and equally much audio; see `CHAINS`."""
 CHAINS = {"S+U": ("S", "U"), "S+U-long": ("S", "U-long")}
