@@ -2,7 +2,7 @@
 
 The language model is expected in `runs/lm` (`uniwhisper pretrain-lm`). Audio lives on the GPU, so `--cache` is needed.
 Half of an H200, five minutes. The packaged model goes on from a start on speech, hears less of it and some clips after
-a codec, is asked less and trains for longer: row U-long of `uniwhisper reproduce miniature`.
+a codec, some repeated, is asked less and trains for longer: row U-lengths of `uniwhisper reproduce miniature`.
 """
 
 from uniwhisper.data.config import AugmentConfig, DataConfig
