@@ -218,8 +218,8 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
     assert rates == pytest.approx([1e-3, 2e-4, 2e-4, 5e-4, 5e-4, 1e-3])
     assert [one.optimizer.adapter_learning_rate for one in made] == [1e-3] * 6
     short = replace(scale, start_steps=5, steps=7)
-    steps = [steps_of(ROWS[name], short) for name in (*names, "S-long", "S-longer")]
-    assert steps == [5, 7, 21, 7, 21, 7, 12, 26]
+    steps = [steps_of(ROWS[name], short) for name in (*names, "S-long", "S-longer", "U-longer", "U-lengths")]
+    assert steps == [5, 7, 21, 7, 21, 7, 12, 26, 42, 42]
     assert little["sound"] / little["music"] == pytest.approx(0.45 / 0.2), "as in the recipe `mini`"
     assert set(SMOKE_ROWS) <= set(ROWS)
 

@@ -133,6 +133,16 @@ def test_what_is_kept_is_heard_again_and_again_between_its_silence(audio):
     assert np.abs(wave_S[:20]).max() < 1e-6 and np.abs(wave_S[770:]).max() < 1e-6
 
 
+def test_repeating_takes_the_example_as_it_is_at_its_rate_with_all_its_parts(audio):
+    parts, background = (Part(0, 0, 5000), Part(1, 10, 900, shift=200, level_db=3.0)), Part(1, 0, 4000)
+    shape = {"factor": 0.93, "crop_first": 100, "voiced": 300}
+    (once_S,) = render(audio, plan(*parts, background=background, shape=shape))
+    (again_S,) = render(audio, plan(*parts, background=background, shape={**shape, "repeated": 750}))
+    scale = np.dot(again_S[:300], once_S) / np.dot(once_S, once_S)  # levels are of all that is heard
+    assert len(again_S) == 750 and scale == pytest.approx(1, abs=0.1)
+    assert np.abs(again_S - np.resize(once_S, 750) * scale).max() < 0.05 * np.abs(once_S).max()
+
+
 @pytest.mark.parametrize("factor", [0.8, 1.25, 2 ** (3 / 12)])
 def test_speed_moves_the_pitch(audio, factor):
     (wave_S,) = render(audio, plan(WHOLE, shape={"factor": factor, "voiced": int(RATE / factor)}))

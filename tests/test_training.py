@@ -19,10 +19,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from conftest import REPOSITORY
 from small import QUIET, prepared_corpus, write_encoder, write_language_model
 from uniwhisper.core import seldom
 from uniwhisper.core.errors import DeviceMemoryError, OutputError, RecipeError, UserError
 from uniwhisper.core.identity import code_identity, hash_json
+from uniwhisper.data.config import AugmentConfig, DataConfig
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.weights import load_encoder, packaged_default
@@ -35,7 +37,7 @@ from uniwhisper.training.learner import INSTRUCTIONS
 from uniwhisper.training.loop import train
 from uniwhisper.training.optimizer import build_optimizer, rate_fraction
 from uniwhisper.training.overrides import override
-from uniwhisper.training.recipe import WITHOUT_EFFECT_ON_RESULT, Recipe
+from uniwhisper.training.recipe import WITHOUT_EFFECT_ON_RESULT, LoopConfig, ModelConfig, OptimizerConfig, Recipe
 from uniwhisper.training.record import read_metrics
 from uniwhisper.training.step import train_step
 
@@ -440,9 +442,25 @@ def test_later_fields_left_alone_are_no_other_recipe(recipe):
     told = alone.to_json()
     del told["model"]["adapter_unit_means"]
     del told["optimizer"]["ema_decay"]
+    del told["data"]["augment"]["repeat_probability"], told["data"]["augment"]["repeat_max_seconds"]
     told["loop"] = {name: part for name, part in told["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
     assert alone.identity() == hash_json(told)
     assert override(alone, DIRECTIONS[:2]).identity() != override(alone, DIRECTIONS[:1]).identity()
+    assert override(alone, ["data.augment.repeat_probability=0.1"]).identity() != alone.identity()
+
+
+def test_a_recipe_that_was_written_down_is_still_the_one_it_was():
+    """Of a run of the repository's results: whatever field comes later, it must not make it another."""
+    path = REPOSITORY / "docs/measured/miniature/longer/tiny/U-long-seed0/run/run.json"
+    written = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+    told = json.loads(json.dumps(written))
+    told["loop"] = {name: part for name, part in told["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
+    told["loop"]["micro_batches"] = 1
+    assert told["optimizer"].pop("ema_decay") is None
+    data = {**written["data"], "augment": AugmentConfig(**written["data"]["augment"])}
+    parts = {"model": ModelConfig, "optimizer": OptimizerConfig, "loop": LoopConfig}
+    read = {name: kind(**written[name]) for name, kind in parts.items()}
+    assert Recipe(**{**written, **read, "data": DataConfig(**data)}).identity() == hash_json(told)
 
 
 def test_held_out_clips_are_scored_without_augmentation(recipe, prepared, tmp_path):

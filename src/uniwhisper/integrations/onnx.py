@@ -125,8 +125,8 @@ class MelsGraph(nn.Module):
         hidden_B11T = torch.where(real_BT, 0.0, -torch.inf)[:, None, None]
         for block in encoder.blocks:
             x_BTD = _through(block, x_BTD, hidden_B11T)
-        # onnxruntime fuses a sum and the norm behind it, whose variance is then the mean square less the squared mean:
-        # it loses digits, and the last norm's weights make them large. Of centred numbers it loses none.
+        # onnxruntime's optimiser fuses a sum and the norm behind it, and frames are then twice as far from float64, as
+        # the last norm's weights are large. Behind a centring it does not; the norm takes that out anyway.
         x_BTD = x_BTD - x_BTD.mean(dim=2, keepdim=True)
         frames = torch.where(real_BT[..., None], encoder.final_norm(x_BTD), 0.0)
         return frames.sum(dim=1) / frame_counts[:, None], frames, frame_counts

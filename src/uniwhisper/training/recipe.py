@@ -248,6 +248,8 @@ class Recipe:
             del value["model"]["adapter_unit_means"]
         if self.optimizer.ema_decay is None:
             del value["optimizer"]["ema_decay"]
+        if self.data.augment.repeat_probability == 0:
+            del value["data"]["augment"]["repeat_probability"], value["data"]["augment"]["repeat_max_seconds"]
         value["loop"] = {name: part for name, part in value["loop"].items() if name not in WITHOUT_EFFECT_ON_RESULT}
         value["loop"]["micro_batches"] = 1  # no field less: a run that was begun while they counted goes on
         return hash_json(value)
