@@ -419,6 +419,8 @@ def test_nothing_is_done_where_nothing_is_asked_for():
         (lambda: DataConfig(clips_per_step=1, corpus_weights={"a": -1}), "corpus_weights"),
         (lambda: DataConfig(clips_per_step=1, corpus_weights=["a"]), "corpus_weights"),
         (lambda: AugmentConfig(codec_probability=2), "codec_probability"),
+        (lambda: AugmentConfig(repeat_probability=2), "repeat_probability"),
+        (lambda: AugmentConfig(repeat_max_seconds=31), "repeat_max_seconds"),
         (lambda: AugmentConfig(room_seconds_range=3), "room_seconds_range"),
         (lambda: DataConfig(clips_per_step=1, max_seconds=31), "max_seconds"),
         (lambda: DataConfig(clips_per_step=1, max_seconds=float("nan")), "max_seconds"),

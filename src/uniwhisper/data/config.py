@@ -107,6 +107,8 @@ class AugmentConfig:
         ):  # fmt: skip
             value = getattr(self, name)
             _require(_number(value) and value >= 0, f"augment.{name}", "a number >= 0", value)
+        most = self.repeat_max_seconds
+        _require(most <= WINDOW_SECONDS, "augment.repeat_max_seconds", f"at most one window ({WINDOW_SECONDS})", most)
         _require(self.speed_semitones <= 12, "augment.speed_semitones", "at most an octave", self.speed_semitones)
 
 

@@ -124,7 +124,7 @@ def _change_rate(
 
 def _longer(samples: int, stream: np.random.Generator, config: AugmentConfig) -> int:
     """A length from `samples` to the longest that repeating makes, even in its logarithm."""
-    most = min(WINDOW_SAMPLES, int(config.repeat_max_seconds * SAMPLE_RATE_HZ))
+    most = config.repeat_max_seconds * SAMPLE_RATE_HZ
     return int(samples * max(1.0, most / samples) ** stream.random())
 
 
