@@ -16,6 +16,7 @@ from uniwhisper.data.instructions import answers
 from uniwhisper.data.manifest import Manifest
 from uniwhisper.data.measured import BANDS, FIELDS, spectrum
 from uniwhisper.data.mixture import Mixture
+from uniwhisper.data.tasks import FORBID, KEEP, all_tasks
 
 RATE_HZ = 16_000
 
@@ -40,6 +41,17 @@ def test_a_tone_is_strongest_in_the_band_that_holds_it(band):
     assert len(found) == BANDS
     assert found[band] == max(found)
     assert found[band] > max(found[: band - 1] + found[band + 2 :])
+
+
+def test_silence_makes_both_answers_untrue_and_repeating_leaves_the_mean():
+    wave = (np.random.default_rng(0).normal(size=2 * RATE_HZ) * 0.05).astype(np.float32) + tone(440, 2.0)
+    as_it_is, again, within = (
+        [levels(text) for text in spectrum(one)] for one in (wave, np.tile(wave, 3), np.pad(wave, 6 * RATE_HZ))
+    )
+    assert again[0] == as_it_is[0] and all_tasks()["spectrum"].augment["repeat"] == KEEP
+    for place, name in enumerate(FIELDS):
+        assert np.abs(np.subtract(within[place], as_it_is[place])).max() > 3
+        assert all_tasks()[name].augment["silence"] == FORBID
 
 
 def test_what_is_written_is_what_transformers_features_say():
