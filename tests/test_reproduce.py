@@ -198,13 +198,14 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
                 assert weights == scale.data.domain_weights
             else:
                 assert weights.get("speech", 0) == row.speech_share and sum(weights.values()) == pytest.approx(1)
-            long = {"U-long", "U-fast-long", "U-longer", "U-repeat", "U-silence", "U-lengths"}
+            lengths = {"U-lengths", "U-lengths-4M", "U-eighth-4M", "multi-head-4M"}
+            long = {"U-long", "U-fast-long", "U-longer", "U-repeat", "U-silence", *lengths}
             coded = name in {"U-codec", "U-little-codec", "U-fast", "U-faster", *long}
             altered = made.data.augment
             assert altered.codec_probability == (0.3 if coded else 0)
-            assert altered.repeat_probability == (0.15 if name in {"U-repeat", "U-lengths"} else 0)
+            assert altered.repeat_probability == (0.15 if name in {"U-repeat", *lengths} else 0)
             own = scale.data.augment.silence_max_seconds
-            assert altered.silence_max_seconds == (6 if name in {"U-silence", "U-lengths"} else own)
+            assert altered.silence_max_seconds == (6 if name in {"U-silence", *lengths} else own)
             assert made.optimizer.ema_decay == (0.995 if name == "U-ema" else None)
             reads_audio_tokens = row.objective in (
                 "instructions", "random frozen", "pretrained trained", "random trained",
@@ -218,8 +219,9 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
     assert rates == pytest.approx([1e-3, 2e-4, 2e-4, 5e-4, 5e-4, 1e-3])
     assert [one.optimizer.adapter_learning_rate for one in made] == [1e-3] * 6
     short = replace(scale, start_steps=5, steps=7)
-    steps = [steps_of(ROWS[name], short) for name in (*names, "S-long", "S-longer", "U-longer", "U-lengths")]
-    assert steps == [5, 7, 21, 7, 21, 7, 12, 26, 42, 42]
+    names += ("S-long", "S-longer", "S-longer-4M", "U-longer", "U-lengths", "U-lengths-4M", "multi-head-4M")
+    assert [steps_of(ROWS[name], short) for name in names] == [5, 7, 21, 7, 21, 7, 12, 26, 33, 42, 42, 28, 28]
+    assert recipe_of(ROWS["U-eighth-4M"], scale, 1, "somewhere").data.training_share == 1 / 8
     assert little["sound"] / little["music"] == pytest.approx(0.45 / 0.2), "as in the recipe `mini`"
     assert set(SMOKE_ROWS) <= set(ROWS)
 
@@ -232,7 +234,7 @@ def test_u_is_asked_what_heads_are_asked_and_u_everything_more(data, lm, tmp_pat
     assert len({made.data.tasks for made in recipes.values()}) == 2
     assert not {"recording", "sound_tag_pair", "order"} & set(recipes["U"].data.tasks)
     heard = {name for name, made in recipes.items() if made.model.adapter_unit_means}
-    assert heard == set(going_on) - {"U-plain-means", "W-dec", "multi-head", "multi-head-plain-means"}
+    assert heard == set(going_on) - {"U-plain-means", "W-dec", "multi-head", "multi-head-4M", "multi-head-plain-means"}
     learners = {name: chain.learners.of(ROWS[name]) for name in ("multi-head", "multi-head-plain-means")}
     assert [one.unit_means for one in learners.values()] == [True, False]
     # A folder that was trained before the row read directions is not taken for it.
@@ -292,7 +294,7 @@ def test_a_dry_run_of_the_paper_reads_local_folders_of_those_layouts(data, lm, t
     chain, *_ = open_chain(
         "paper", tmp_path / "out", None, None, data=data.parent / "prepared", evaluation=data / "evaluation",
         language_model="Qwen/Qwen3-0.6B", start=str(tmp_path / "whisper-large-v3"), cache=None, suite=None,
-        size=None, development=None, despite_gate=False, device="cpu", say=lambda _: None,
+        size=None, start_steps=None, development=None, despite_gate=False, device="cpu", say=lambda _: None,
     )  # fmt: skip
     assert chain.command.startswith("uniwhisper reproduce paper --start whisper-large-v3 --lm Qwen/Qwen3-0.6B --data ")
     assert str(tmp_path) not in chain.command
@@ -303,9 +305,15 @@ def test_a_dry_run_of_the_paper_reads_local_folders_of_those_layouts(data, lm, t
 
 
 def test_paper_takes_a_start_and_the_others_none(tmp_path):
-    for arguments in (["paper"], ["miniature", "--start", "x"], ["large"]):
+    wrong = (["paper"], ["miniature", "--start", "x"], ["large"], ["smoke", "--start-steps", "400"])
+    for arguments in (*wrong, ["miniature", "--start-steps", "6100"], ["miniature", "--start-steps", "0"]):
         found = CliRunner().invoke(app, ["reproduce", *arguments, "-o", str(tmp_path / "out")])
         assert isinstance(found.exception, RecipeError)
+        assert "--start-steps" not in arguments or "multiple of 200" in found.exception.expected
+    assert (
+        "--start-steps 6000"
+        in CliRunner().invoke(app, ["reproduce", *wrong[1][:1], "--start-steps", "6100"]).exception.fix
+    )
     assert paper("x", "y", mel_bins=128).data.mel_bins == 128
     assert miniature("lm").loop.audio == "resident"
 

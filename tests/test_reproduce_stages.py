@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -45,15 +46,16 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
     chain = gated(data, lm, tmp_path / "out")
     said = []
     # The later model is made the worse one, as a run that learnt its training speech by heart would have it.
-    real = start._scores
-    worse = {"knn": 0.0, "linear": 0.0}
+    real = start._judged
     judged_for_real = {}
 
-    def scores(model, found, *rest):
-        judged_for_real[model.name, found.task.name] = real(model, found, *rest)
-        return judged_for_real[model.name, found.task.name] if model.name.endswith("03") else worse
+    def judged(model, found, *rest):
+        given = real(model, found, *rest)
+        judged_for_real[model.name, found.task.name] = {measure: score for measure, (score, _) in given.items()}
+        worse = {measure: (score - 0.5, drawn - 0.5) for measure, (score, drawn) in given.items()}
+        return given if model.name.endswith("03") else worse
 
-    monkeypatch.setattr(start, "_scores", scores)
+    monkeypatch.setattr(start, "_judged", judged)
     done = chain.run(ROWS, [0], said.append)
     steps = {one.job.row: one.steps for one in done}
     assert steps == {"S": 3, "U": 2, "log-mel": 0}
@@ -148,6 +150,31 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
         collect(gathered)
     with pytest.raises(OutputError, match="nothing is judged"):
         collect(replace(gathered, output=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("means", "last_spread", "taken"),
+    [
+        ((0.80, 0.90, 0.85), 0.01, 20),  # the last is lower, and shown to be
+        ((0.80, 0.90, 0.85), 0.05, 30),  # lower, and not shown to be
+        ((0.90, 0.80, 0.70), 0.01, 10),
+        ((0.90, 0.90, 0.90), 0.00, 30),
+    ],
+)
+def test_s_is_the_latest_that_is_not_shown_to_be_lower(data, lm, tmp_path, monkeypatch, means, last_spread, taken):  # noqa: F811
+    chain = small_chain(data, lm, tmp_path)
+    shape = np.random.default_rng(0).normal(size=2000)
+    spreads = (0.0, 0.0, last_spread)
+    given = {10 * n: (means[n - 1], means[n - 1] + spreads[n - 1] * (shape - shape.mean())) for n in (1, 2, 3)}
+    monkeypatch.setattr(start, "kept_model", lambda _, step: step)
+    monkeypatch.setattr(start, "_judged", lambda step, *_: dict.fromkeys(start.MEASURES, given[step]))
+    found = start.choose_start(
+        tmp_path, list(given), load_suite(chain.scale.development), chain.development,
+        cache=None, device=torch.device("cpu"),
+    )  # fmt: skip
+    assert found["step"] == taken
+    expected = means[2] - max(means) + last_spread * np.quantile(shape - shape.mean(), [0.025, 0.975])
+    assert found["candidates"][2]["minus_highest"] == pytest.approx(list(expected))
 
 
 def test_the_gate_stops_the_chain_unless_told_otherwise(data, lm, tmp_path):  # noqa: F811

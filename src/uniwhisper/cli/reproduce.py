@@ -41,6 +41,15 @@ def reproduce(
             help="miniature: the encoder's. Each size has its folder in -o; the sizes there are compared.",
         ),
     ] = None,
+    start_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--start-steps",
+            metavar="N",
+            show_default="2000",
+            help="miniature: how long S trains. A folder -o holds the rows of one N.",
+        ),
+    ] = None,
     development: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +98,13 @@ def reproduce(
     from uniwhisper.reproduce.open import open_chain
 
     options = {"data": data, "evaluation": evaluation, "language_model": lm, "start": start, "cache": cache}
-    options |= {"suite": suite, "size": size, "development": development, "despite_gate": despite_gate}
+    options |= {
+        "suite": suite,
+        "size": size,
+        "start_steps": start_steps,
+        "development": development,
+        "despite_gate": despite_gate,
+    }
     chain, names, numbers = open_chain(scale, output, rows, seeds, device=device, say=note, **options)
     if dry_run:
         from uniwhisper.cli.reproduce_tables import print_plan
@@ -112,7 +127,14 @@ def reproduce(
 
         arguments = ["reproduce", scale, "--device", device, "--cache", str(chain.cache)]
         arguments += ["--data", str(data), "--evaluation", str(evaluation), "--lm", lm]
-        given = {"-o": output, "--suite": suite, "--size": size, "--start": start, "--development": development}
+        given = {
+            "-o": output,
+            "--suite": suite,
+            "--size": size,
+            "--start-steps": start_steps,
+            "--start": start,
+            "--development": development,
+        }
         for option, value in given.items():
             arguments += [] if value is None else [option, str(value)]
         run_at_once(chain, names, numbers, arguments, at_once=at_once, say=note)

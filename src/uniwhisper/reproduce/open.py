@@ -14,7 +14,7 @@ from uniwhisper.model.device import choose_device
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce.chain import Chain, plan
 from uniwhisper.reproduce.rows import SMOKE_ROWS, available_rows
-from uniwhisper.reproduce.scale import SIZES, miniature, paper, smoke
+from uniwhisper.reproduce.scale import LOG_EVERY_STEPS, SIZES, START_CANDIDATES, START_STEPS, miniature, paper, smoke
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 
 SCALES = ("smoke", "miniature", "paper")
@@ -33,6 +33,7 @@ def open_chain(
     cache: Path | None,
     suite: str | None,
     size: str | None,
+    start_steps: int | None,
     development: Path | None,
     despite_gate: bool,
     device: str,
@@ -41,7 +42,7 @@ def open_chain(
     """The chain, and the names of rows and the seeds to run; for smoke its sounds are made first.
 
     Raises:
-        RecipeError: another scale or size, an unknown row, or `start` or `size` where it has no meaning.
+        RecipeError: another scale, size or number of S's steps, an unknown row, or an option where it has no meaning.
         UserError: data or device cannot be used.
     """
     if name not in SCALES:
@@ -60,6 +61,14 @@ def open_chain(
             got=f"{size} for {name}",
             fix=f"uniwhisper reproduce miniature --size {list(SIZES)[-1]}",
         )
+    each = START_CANDIDATES * LOG_EVERY_STEPS
+    if start_steps is not None and (name != "miniature" or start_steps < each or start_steps % each):
+        raise RecipeError(
+            "--start-steps",
+            expected=f"a multiple of {each}, for miniature only: {START_CANDIDATES} models are kept, evenly",
+            got=f"{start_steps} for {name}",
+            fix=f"uniwhisper reproduce miniature --start-steps {max(1, round(start_steps / each)) * each}",
+        )
     output = Path("runs") / name if output is None else output
     cache = cache or output / "decoded"
     command = f"uniwhisper reproduce {name}"
@@ -73,9 +82,9 @@ def open_chain(
             prepare(made.parent / "training", prepared)
         data, scale = prepared, smoke(made)
     elif name == "miniature":
-        scale = miniature(language_model, size or next(iter(SIZES)))
+        scale = miniature(language_model, size or next(iter(SIZES)), start_steps or START_STEPS)
         output = output / str(scale.size)
-        command += f" --size {scale.size}"
+        command += f" --size {scale.size}" + (f" --start-steps {start_steps}" if start_steps else "")
         command += f" --data {data.name} --evaluation {evaluation.name} --lm {without_place(language_model)}"
     else:
         assert start is not None, "paper has a start"

@@ -19,8 +19,8 @@ Objective = Literal[
     "multi-head",
     "contrastive",
 ]
-Steps = Literal["N", "M", "N + M", "3 M", "N + 3 M", "6 M"]
-_MS = {"N": 0, "M": 1, "N + M": 1, "3 M": 3, "N + 3 M": 3, "6 M": 6}
+Steps = Literal["N", "M", "N + M", "3 M", "N + 3 M", "4 M", "N + 4 M", "6 M"]
+_MS = {"N": 0, "M": 1, "N + M": 1, "3 M": 3, "N + 3 M": 3, "4 M": 4, "N + 4 M": 4, "6 M": 6}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ def _u(name: str, what: str, **changes: Any) -> Row:
 _LITTLE_CODEC: dict[str, Any] = {"speech_share": 0.1, "codec_probability": 0.3}
 _REPEAT: dict[str, Any] = {"repeat_probability": 0.15}
 _SILENCE: dict[str, Any] = {"silence_max_seconds": 6.0}
+_LENGTHS: dict[str, Any] = {**_LITTLE_CODEC, **_REPEAT, **_SILENCE}
 _ROWS = (
     Row(
         name="S",
@@ -97,6 +98,13 @@ _ROWS = (
         steps="N + 3 M",
         speech_share=1.0,
     ),
+    Row(
+        name="S-longer-4M",
+        what="S for as long as S and U-lengths-4M together",
+        objective="whisper",
+        steps="N + 4 M",
+        speech_share=1.0,
+    ),
     _u("U", "UniWhisper: from S, all domains as instructions through the frozen language model"),
     _u("U-speech", "U's recipe on speech alone", speech_share=1.0),
     _u("U-little-speech", "U's recipe with a tenth of speech", speech_share=0.1),
@@ -111,7 +119,10 @@ _ROWS = (
     _u("U-longer", "U-little-codec for six times the steps", **_LITTLE_CODEC, steps="6 M"),
     _u("U-repeat", "U-long, clips repeated to up to 30 seconds", **_LITTLE_CODEC, **_REPEAT, steps="3 M"),
     _u("U-silence", "U-long, up to six seconds of silence around clips", **_LITTLE_CODEC, **_SILENCE, steps="3 M"),
-    _u("U-lengths", "U-longer with both", **_LITTLE_CODEC, **_REPEAT, **_SILENCE, steps="6 M"),
+    _u("U-lengths", "U-longer with both", **_LENGTHS, steps="6 M"),
+    _u("U-lengths-4M", "U-lengths for four times the steps of U", **_LENGTHS, steps="4 M"),
+    _u("U-eighth-4M", "U-lengths-4M on an eighth of the clips", **_LENGTHS, steps="4 M", share=1 / 8),
+    _u("multi-head-4M", "U-lengths-4M with heads, as multi-head", **_LENGTHS, steps="4 M", objective="multi-head"),
     _u("U-plain-means", "U with the mean of a clip heard as it is, not as a direction", unit_means=False),
     _u("U-everything", "U asked of clips put together and for names of recordings as well", asked_as=None),
     _u("U-scratch-M", "U's recipe from random weights, for M steps", after=None),
@@ -186,6 +197,11 @@ COMPARED = (
     ("S", "U-lengths"),
     ("S", "S-longer"),
     ("S-longer", "U-lengths"),
+    ("S", "U-lengths-4M"),
+    ("S", "S-longer-4M"),
+    ("S-longer-4M", "U-lengths-4M"),
+    ("multi-head-4M", "U-lengths-4M"),
+    ("U-eighth-4M", "U-lengths-4M"),
     ("U-plain-means", "U"),
     ("U-everything", "U"),
     ("U-scratch-M", "U"),
@@ -238,9 +254,12 @@ EQUAL = (
     ("U-long", "U-silence"),
     ("U-longer", "U-lengths"),
     ("S+U-long", "S-longer"),
+    ("U-lengths-4M", "multi-head-4M"),
+    ("U-lengths-4M", "U-eighth-4M"),
+    ("S+U-lengths-4M", "S-longer-4M"),
 )
 """Pairs that must have had equally many optimizer steps and equally much audio; see `CHAINS`."""
-CHAINS = {"S+U": ("S", "U"), "S+U-long": ("S", "U-long")}
+CHAINS = {"S+U": ("S", "U"), "S+U-long": ("S", "U-long"), "S+U-lengths-4M": ("S", "U-lengths-4M")}
 """Sides of `EQUAL` that are both runs of a chain."""
 
 

@@ -66,6 +66,9 @@ class Scale:
 SIZES = {"tiny": 1.0, "base": 2 / 3}
 """Size -> factor on the encoder's learning rates. Whisper's own peak rates: 1.5e-3 for tiny, 1e-3 for base (Radford et
 al., 2022, table 17)."""
+START_STEPS = 2_000
+START_CANDIDATES = 4
+LOG_EVERY_STEPS = 50
 CONTENT_TASKS = ("fsdd", "speech_commands_v2_testset", "speechocean_asr", "wake_words", "three_words")
 """Digits, commands and recognised text of the suite `mini`, words of `dev`."""
 
@@ -73,11 +76,12 @@ MINIATURE_DATA = replace(mini().data, clips_per_step=None, audio_seconds_per_ste
 """What the recipe `mini` hears, in steps of equally much audio."""
 
 
-def miniature(language_model: str, size: str = "tiny") -> Scale:
+def miniature(language_model: str, size: str = "tiny", start_steps: int = START_STEPS) -> Scale:
     """One GPU, real recordings: 4,000 steps for a chain S -> U of one seed (docs/decisions/0023-miniature.md).
 
     Args:
         size: a key of `SIZES`.
+        start_steps: as in `Scale`.
     """
     factor = SIZES[size]
     return Scale(
@@ -85,8 +89,8 @@ def miniature(language_model: str, size: str = "tiny") -> Scale:
         size=size,
         start=None,
         language_model=language_model,
-        start_steps=2_000,
-        start_candidates=4,
+        start_steps=start_steps,
+        start_candidates=START_CANDIDATES,
         mean_tokens=mini().model.adapter_mean_tokens,
         steps=2_000,
         data=MINIATURE_DATA,
@@ -98,7 +102,7 @@ def miniature(language_model: str, size: str = "tiny") -> Scale:
             precision="bf16",
             loss_normalisation="example",
             audio="resident",
-            log_every_steps=50,
+            log_every_steps=LOG_EVERY_STEPS,
             checkpoint_every_steps=250,
         ),
         suite="mini",

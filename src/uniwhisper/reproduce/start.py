@@ -1,8 +1,10 @@
 """Where S is taken: one of the models that its run kept, chosen on speech that is held out of the training sets.
 
-The choice is the highest mean, over the development suite's speech tasks, of kNN and the linear probe; of equals the
-earliest. The held-out loss of S's own objective is written beside it and decides nothing: it rises as soon as the
-decoder knows its transcripts by heart, while the encoder's vectors still get better. Evaluation sets are never asked.
+The choice is by the mean, over the development suite's speech tasks, of kNN and the linear probe: the latest model that
+is not shown to be below the highest, by the paired bootstrap over speakers and clips. Training ends early only where
+there is evidence that it should. The held-out loss of S's own objective is written beside it and decides nothing: it
+rises as soon as the decoder knows its transcripts by heart, while the encoder's vectors still get better. Evaluation
+sets are never asked.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import torch
 
 from uniwhisper.core.errors import RecipeError
 from uniwhisper.data.manifest import Manifest
+from uniwhisper.evaluation.bootstrap import interval
 from uniwhisper.evaluation.cache import VectorCache
 from uniwhisper.evaluation.clips import TaskClips, find_clips, present
 from uniwhisper.evaluation.encoders import open_encoder
@@ -99,13 +102,18 @@ def choose_start(
         for line in read_metrics(run)
         if "held_out_loss_by_domain" in line
     }
-    candidates = []
+    candidates, draws = [], []
     for step in steps:
-        scores = {each.task.name: _scores(kept_model(run, step), each, cache, device) for each in found}
+        judged = {each.task.name: _judged(kept_model(run, step), each, cache, device) for each in found}
+        scores = {task: {measure: score for measure, (score, _) in one.items()} for task, one in judged.items()}
         mean = float(np.mean([score for by_measure in scores.values() for score in by_measure.values()]))
         candidates.append({"step": step, "mean": mean, "scores": scores, "held_out_loss": losses.get(step)})
+        draws.append(np.mean([drawn for one in judged.values() for _, drawn in one.values()], axis=0))
+    highest = draws[max(range(len(candidates)), key=lambda place: candidates[place]["mean"])]
+    for one, drawn in zip(candidates, draws, strict=True):
+        one["minus_highest"] = list(interval(drawn - highest))
     return {
-        "step": max(candidates, key=lambda one: (one["mean"], -one["step"]))["step"],
+        "step": max(one["step"] for one in candidates if one["minus_highest"][1] >= 0),
         "suite": {"name": suite.name, "hash": suite.hash},
         "data": {each.task.name: each.hash for each in found},
         "measures": list(MEASURES),
@@ -113,14 +121,17 @@ def choose_start(
     }
 
 
-def _scores(model: Path, found: TaskClips, cache: VectorCache, device: torch.device) -> dict[str, float]:
+def _judged(
+    model: Path, found: TaskClips, cache: VectorCache, device: torch.device
+) -> dict[str, tuple[float, np.ndarray]]:
+    """By measure the score of a task and its resampled scores, whose draws are the same for every model."""
     vectors = Vectors(open_encoder(str(model), device=device.type).encoder, cache)
     pooled = vectors.of(found)
     check_folds(found, pooled)
-    scores = score_task(
+    given = score_task(
         vectors={POOLING: pooled.vectors[POOLING]}, **of_clips(found, pooled), measures=MEASURES, seed=0, device=device
     )
-    return {measure: scores.scores[POOLING][measure]["score"] for measure in MEASURES}
+    return {measure: (given.scores[POOLING][measure]["score"], given.draws[POOLING][measure]) for measure in MEASURES}
 
 
 def read_choices(folders: Sequence[tuple[int, Path]], steps: int) -> list[dict[str, Any]]:
@@ -150,21 +161,24 @@ def markdown(choices: Sequence[dict[str, Any]]) -> list[str]:
         "",
         "## Where S is taken",
         "",
-        f"S's run takes {run:,} steps and keeps {len(choices[0]['candidates'])} models. S is the one with the highest "
+        f"S's run takes {run:,} steps and keeps {len(choices[0]['candidates'])} models. They are judged by the "
         f"mean of kNN and linear probe over the speech tasks of suite `{suite}`, held out of the training sets; the "
-        "evaluation sets are not asked. The loss is that of S's own objective on held-out speech, in nats a token, and "
+        "evaluation sets are not asked. S is the latest whose interval, minus the highest, reaches 0; where none is "
+        "given, the highest. The loss is that of S's own objective on held-out speech, in nats a token, and "
         "decides nothing. Whatever starts from S starts from that model; rows that count their steps with S's count "
         "the steps after which it was taken.",
         "",
-        "| seed | step | mean | kNN | linear | held-out loss | |",
-        "|---:|---:|---:|---:|---:|---:|---|",
+        "| seed | step | mean | minus the highest | kNN | linear | held-out loss | |",
+        "|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for choice in choices:
         for one in choice["candidates"]:
             knn, linear = (np.mean([scores[measure] for scores in one["scores"].values()]) for measure in MEASURES)
             loss = "–" if one["held_out_loss"] is None else f"{one['held_out_loss']:.3f}"
+            level = "[{:+.3f}, {:+.3f}]".format(*one["minus_highest"]) if "minus_highest" in one else "–"
+            taken = "**S**" if one["step"] == choice["step"] else ""
             lines.append(
-                f"| {choice['seed']} | {one['step']:,} | {one['mean']:.3f} | {knn:.3f} | {linear:.3f} | {loss} | "
-                f"{'**S**' if one['step'] == choice['step'] else ''} |"
+                f"| {choice['seed']} | {one['step']:,} | {one['mean']:.3f} | {level} | {knn:.3f} | {linear:.3f} | "
+                f"{loss} | {taken} |"
             )
     return lines
