@@ -28,7 +28,8 @@ from uniwhisper.reproduce.chain import Chain, plan
 from uniwhisper.reproduce.equal import equalities
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.open import open_chain
-from uniwhisper.reproduce.rows import ROWS, SMOKE_ROWS, available_rows, recipe_of, steps_of
+from uniwhisper.reproduce.row_recipes import recipe_of
+from uniwhisper.reproduce.rows import QUESTION_ROWS, ROWS, SMOKE_ROWS, available_rows, steps_of
 from uniwhisper.reproduce.scale import Scale, miniature, paper, smoke
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 from uniwhisper.reproduce.state import RowState
@@ -223,7 +224,8 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
     assert [steps_of(ROWS[name], short) for name in names] == [5, 7, 21, 7, 21, 7, 12, 26, 33, 42, 42, 28, 28]
     assert recipe_of(ROWS["U-eighth-4M"], scale, 1, "somewhere").data.training_share == 1 / 8
     assert little["sound"] / little["music"] == pytest.approx(0.45 / 0.2), "as in the recipe `mini`"
-    assert set(SMOKE_ROWS) <= set(ROWS)
+    assert set(SMOKE_ROWS) <= set(QUESTION_ROWS) <= set(ROWS)
+    assert {ROWS[name].needs for name in QUESTION_ROWS} <= {None, *QUESTION_ROWS}
 
 
 def test_u_is_asked_what_heads_are_asked_and_u_everything_more(data, lm, tmp_path, monkeypatch):
@@ -300,7 +302,8 @@ def test_a_dry_run_of_the_paper_reads_local_folders_of_those_layouts(data, lm, t
     assert str(tmp_path) not in chain.command
     rows = {job["row"]: job for job in found["jobs"]}
     assert rows["S"]["steps"] == 0 and rows["U"]["after"] == "S" and rows["U"]["steps"] > 0
-    assert "C" not in rows and "W-dec" not in rows
+    assert "C" not in rows and "W-dec" not in rows and "multi-head" in rows
+    assert set(rows) < set(QUESTION_ROWS), "what was tried on the way is run by name"
     assert not (tmp_path / "out").exists()
 
 

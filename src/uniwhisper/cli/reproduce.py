@@ -20,7 +20,12 @@ def reproduce(
         typer.Option("-o", "--output", metavar="DIR", show_default="runs/SCALE", help="Rows, results and the table."),
     ] = None,
     rows: Annotated[
-        list[str] | None, typer.Option("--row", help="Only this row, and what it starts from; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--row",
+            show_default="those of the question",
+            help="Only this row, and what it starts from; may be repeated.",
+        ),
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; may be repeated.")] = None,
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of `uniwhisper data prepare`.")] = Path(

@@ -17,7 +17,8 @@ from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce import gate, stages
 from uniwhisper.reproduce.job import Done, Job, Made
 from uniwhisper.reproduce.learners import Learners
-from uniwhisper.reproduce.rows import ROWS, available_rows, recipe_of, steps_of
+from uniwhisper.reproduce.row_recipes import recipe_of
+from uniwhisper.reproduce.rows import ROWS, available_rows, steps_of
 from uniwhisper.reproduce.scale import Scale
 from uniwhisper.reproduce.start import require_development
 from uniwhisper.reproduce.state import RowState, read_row

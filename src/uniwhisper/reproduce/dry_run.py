@@ -11,7 +11,8 @@ from uniwhisper.model.language_model import FrozenLanguageModel
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce.chain import Chain, plan
 from uniwhisper.reproduce.gate import FROZEN, TRAINED
-from uniwhisper.reproduce.rows import ROWS, recipe_of, steps_of
+from uniwhisper.reproduce.row_recipes import recipe_of
+from uniwhisper.reproduce.rows import ROWS, steps_of
 from uniwhisper.reproduce.start import require_development
 
 

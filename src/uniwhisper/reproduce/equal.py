@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from uniwhisper.reproduce.compared import CHAINS, EQUAL
 from uniwhisper.reproduce.job import Done, Job
-from uniwhisper.reproduce.rows import CHAINS, EQUAL
 from uniwhisper.reproduce.scale import EQUAL_WITHIN
 
 

@@ -1,13 +1,9 @@
 """The rows of the experiment: what each starts from, how long it trains, on what, and by which objective."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from uniwhisper.baselines.whisper_text import OWN_TASKS
-from uniwhisper.data.config import DataConfig
 from uniwhisper.reproduce.scale import Scale
-from uniwhisper.training.recipe import ModelConfig, Recipe
 
 Objective = Literal[
     "instructions",
@@ -166,101 +162,15 @@ _ROWS = (
     Row(name="random", what="floor: the encoder untrained", objective=None),
 )
 
-_ALTERATIONS = ("codec_probability", "repeat_probability", "silence_max_seconds")
-_WITH_OWN_DECODER = ("whisper", "whisper instructions")
-_WITHOUT_AUDIO_TOKENS = (*_WITH_OWN_DECODER, "multi-head", "contrastive")
-"""Nothing reads an audio token there, so no question can be asked of one that is the mean."""
+WITH_OWN_DECODER = ("whisper", "whisper instructions")
 ROWS = {row.name: row for row in _ROWS}
 SMOKE_ROWS = ("S", "U", "log-mel", "random")
-
-COMPARED = (
-    ("S", "U"),
-    ("S-long", "U"),
-    ("U-speech", "U"),
-    ("U-little-speech", "U"),
-    ("U-no-speech", "U"),
-    ("U", "U-ema"),
-    ("U", "U-codec"),
-    ("U", "U-little-codec"),
-    ("S", "U-little-codec"),
-    ("U-little-codec", "U-fast"),
-    ("U-little-codec", "U-faster"),
-    ("S", "U-long"),
-    ("S-longer", "U-long"),
-    ("U-little-codec", "U-long"),
-    ("U-long", "U-fast-long"),
-    ("S", "U-longer"),
-    ("U-long", "U-longer"),
-    ("U-long", "U-repeat"),
-    ("U-long", "U-silence"),
-    ("U-longer", "U-lengths"),
-    ("S", "U-lengths"),
-    ("S", "S-longer"),
-    ("S-longer", "U-lengths"),
-    ("S", "U-lengths-4M"),
-    ("S", "S-longer-4M"),
-    ("S-longer-4M", "U-lengths-4M"),
-    ("multi-head-4M", "U-lengths-4M"),
-    ("U-eighth-4M", "U-lengths-4M"),
-    ("U-plain-means", "U"),
-    ("U-everything", "U"),
-    ("U-scratch-M", "U"),
-    ("U-scratch-N+M", "U"),
-    ("W-dec", "U"),
-    ("LM-random-frozen", "U"),
-    ("LM-pretrained-trained", "U"),
-    ("LM-random-trained", "U"),
-    ("multi-head", "U"),
-    ("multi-head-plain-means", "U"),
-    ("multi-head-plain-means", "U-plain-means"),
-    ("C", "C+U"),
-    ("log-mel", "U"),
-    ("random", "U"),
-)
-"""(First, second): the table shows second minus first."""
-
-EQUAL = (
-    *(
-        ("U", other)
-        for other in (
-            "U-speech",
-            "U-little-speech",
-            "U-no-speech",
-            "U-ema",
-            "U-codec",
-            "U-little-codec",
-            "U-fast",
-            "U-faster",
-            "U-plain-means",
-            "U-everything",
-            "U-scratch-M",
-            "W-dec",
-            "LM-random-frozen",
-            "LM-pretrained-trained",
-            "LM-random-trained",
-            "multi-head",
-            "multi-head-plain-means",
-            "C+U",
-            "U-half",
-            "U-quarter",
-            "U-eighth",
-        )
-    ),
-    ("S", "C"),
-    ("S+U", "S-long"),
-    ("S+U", "U-scratch-N+M"),
-    ("U-long", "U-fast-long"),
-    ("U-long", "U-repeat"),
-    ("U-long", "U-silence"),
-    ("U-longer", "U-lengths"),
-    ("S+U-long", "S-longer"),
-    ("U-lengths-4M", "multi-head-4M"),
-    ("U-lengths-4M", "U-eighth-4M"),
-    ("S+U-lengths-4M", "S-longer-4M"),
-)
-"""Pairs that must have had equally many optimizer steps and equally much audio; see `CHAINS`."""
-CHAINS = {"S+U": ("S", "U"), "S+U-long": ("S", "U-long"), "S+U-lengths-4M": ("S", "U-lengths-4M")}
-"""Sides of `EQUAL` that are both runs of a chain."""
+QUESTION_ROWS = (
+    "S", "S-long", "U", "U-speech", "U-scratch-M", "U-scratch-N+M", "W-dec",
+    "LM-random-frozen", "LM-pretrained-trained", "LM-random-trained", "multi-head",
+    "C", "C+U", "U-half", "U-quarter", "U-eighth", "log-mel", "random",
+)  # fmt: skip
+"""What the experiment asks; the others were tried on the way to the packaged model and are run by name."""
 
 
 def steps_of(row: Row, scale: Scale) -> int:
@@ -277,65 +187,5 @@ def available_rows(scale: Scale) -> list[str]:
     """Names of the rows that a scale can have: with a published start those that go on from it, and log-mel."""
     if scale.start is None:
         return list(ROWS)
-    going_on = [row.name for row in _ROWS if row.after == "S" and row.objective not in _WITH_OWN_DECODER]
+    going_on = [row.name for row in _ROWS if row.after == "S" and row.objective not in WITH_OWN_DECODER]
     return ["S", *going_on, "log-mel"]
-
-
-def recipe_of(row: Row, scale: Scale, seed: int, start: str | None, tasks: Sequence[str] | None = None) -> Recipe:
-    """The training run of a row.
-
-    Args:
-        start: model folder it starts from; None: random weights of the scale's size.
-        tasks: what its objective can be asked; None: everything.
-    """
-    loop, optimizer = scale.loop, scale.optimizer if row.after else scale.start_optimizer
-    if row.name == "S":
-        loop = replace(loop, keep_every_steps=scale.keep_every_steps, validate_every_steps=scale.keep_every_steps)
-    return Recipe(
-        name=f"{scale.name} {row.name}",
-        seed=seed,
-        steps=steps_of(row, scale),
-        model=ModelConfig(
-            start=start,
-            encoder_size=scale.size if start is None else None,
-            language_model=scale.language_model,
-            adapter_mean_tokens=1 if row.objective in _WITHOUT_AUDIO_TOKENS else scale.mean_tokens,
-            adapter_unit_means=(row.unit_means and row.objective not in _WITHOUT_AUDIO_TOKENS) or None,
-        ),
-        data=_data(row, scale.data, tasks),
-        optimizer=replace(
-            optimizer,
-            encoder_learning_rate=optimizer.encoder_learning_rate * row.encoder_rate,
-            ema_decay=row.ema_decay,
-        ),
-        loop=loop,
-    )
-
-
-def _data(row: Row, data: DataConfig, tasks: Sequence[str] | None) -> DataConfig:
-    data = replace(data, training_share=row.share)
-    altered = {name: getattr(row, name) for name in _ALTERATIONS}
-    data = replace(
-        data, augment=replace(data.augment, **{name: value for name, value in altered.items() if value is not None})
-    )
-    if row.speech_share is not None:
-        data = replace(data, domain_weights=_with_speech(row.speech_share, data.domain_weights))
-    if row.objective == "whisper":
-        # The language and the words of a clip make one row of text.
-        data = replace(data, questions_per_clip=len(OWN_TASKS))
-    if row.objective == "contrastive":
-        data = replace(data, questions_per_clip=1)
-    if row.objective in _WITHOUT_AUDIO_TOKENS:
-        data = replace(data, mean_share=0.0)
-    if tasks is not None:
-        data = replace(data, tasks=tuple(tasks))
-    return data
-
-
-def _with_speech(share: float, weights: Mapping[str, float]) -> dict[str, float]:
-    """Domain weights that sum to 1, of which speech has `share`; without the domains that have none."""
-    others = sum(weight for domain, weight in weights.items() if domain != "speech")
-    shared = {
-        domain: share if domain == "speech" else (1 - share) * weight / others for domain, weight in weights.items()
-    }
-    return {domain: weight for domain, weight in shared.items() if weight > 0}

@@ -27,10 +27,11 @@ from uniwhisper.reproduce import (
 )
 from uniwhisper.reproduce.by_seed import pairs_of
 from uniwhisper.reproduce.chain import Chain
+from uniwhisper.reproduce.compared import COMPARED
 from uniwhisper.reproduce.differences import MEASURES, differences, levels
 from uniwhisper.reproduce.equal import equalities
 from uniwhisper.reproduce.job import Done, Job
-from uniwhisper.reproduce.rows import COMPARED, ROWS
+from uniwhisper.reproduce.rows import ROWS
 from uniwhisper.training.checkpoint import write_json
 
 JSON_NAME, PAGE_NAME = "table.json", "table.md"
