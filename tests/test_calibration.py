@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from typer.testing import CliRunner
 
 from small import small_model, write_language_model
-from uniwhisper.core.errors import WeightsError
+from uniwhisper.cli.app import app
+from uniwhisper.core.errors import RecipeError, WeightsError
+from uniwhisper.data.prepare import prepare
 from uniwhisper.embedding.embedder import Embedder
 from uniwhisper.features.logmel import log_mel
 from uniwhisper.model.packing import Packing
 from uniwhisper.model.standard import RunningStandard
 from uniwhisper.model.trained import load_trained
 from uniwhisper.model.uniwhisper import UniWhisper
+from uniwhisper.model.weights import load_encoder
 from uniwhisper.recipes import load_recipe
+from uniwhisper.reproduce.smoke_data import write_smoke_data
 from uniwhisper.training.build import export_model
 from uniwhisper.training.calibration import LEAST_CLIPS, calibrate
 from uniwhisper.training.learner import INSTRUCTIONS
@@ -211,6 +216,30 @@ def test_what_is_calibrated_stays_so_in_its_folder(language_model, tmp_path):
     with torch.inference_mode():
         distance = (heard(calibrated, waves[:9]) - heard(model, waves[:9])).norm() / heard(model, waves[:9]).norm()
     assert distance < 1e-2
+
+
+def test_the_command_takes_the_recipe_as_training_had_it(language_model, tmp_path):
+    made = exported(small_model(language_model).eval(), tmp_path / "model", language_model)
+    prepare(write_smoke_data(tmp_path / "data").parent / "training", tmp_path / "prepared")
+    file = tmp_path / "shorter.py"
+    file.write_text(
+        "from dataclasses import replace\n\nfrom uniwhisper.recipes.demo import demo\n\n\ndef shorter():\n"
+        "    return replace(demo(), data=replace(demo().data, max_seconds=0.5))\n"
+    )
+    given = {
+        "as it is": ["demo"],
+        "set": ["demo", "--set", "data.max_seconds=0.5"],
+        "in a file": [f"{file}:shorter"],
+        "unknown": ["demo", "--set", "data.longest=0.5"],
+    }
+    ends, identities = {}, {}
+    for name, recipe in given.items():
+        output = tmp_path / name
+        arguments = ["calibrate", str(made), *recipe, "-o", str(output), "--data", str(tmp_path / "prepared")]
+        ends[name] = CliRunner().invoke(app, [*arguments, "--clips", str(LEAST_CLIPS), "--device", "cpu"])
+        identities[name] = load_encoder(output).identity if output.exists() else None
+    assert isinstance(ends["unknown"].exception, RecipeError) and identities["unknown"] is None
+    assert identities["set"] == identities["in a file"] != identities["as it is"] is not None
 
 
 def test_a_constant_dimension_is_not_blown_up(language_model):

@@ -12,6 +12,10 @@ def calibrate(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the calibrated model.")],
     data: Annotated[Path, typer.Option(help="Folder written by `uniwhisper data prepare`.")] = Path("prepared"),
     clips: Annotated[int, typer.Option(min=1, help="Clips to draw, as training does: some come again.")] = 4000,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a recipe field, as training did; may be repeated."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides which clips.")] = 0,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute.")] = "auto",
 ) -> None:
@@ -32,13 +36,15 @@ def calibrate(
     from uniwhisper.training.build import export_model
     from uniwhisper.training.calibration import calibrate as run
     from uniwhisper.training.calibration import mixture_waves
+    from uniwhisper.training.overrides import override
 
     if output.exists():
         raise OutputError(
             f"{output} exists", expected="a new folder", got="an existing one", fix="name another with -o"
         )
+    mixture = override(load_recipe(recipe), assignments or []).data
     trained = load_trained(model).to(choose_device(device))
-    waves = mixture_waves(open_manifest(data), load_recipe(recipe).data, clips=clips, seed=seed)
+    waves = mixture_waves(open_manifest(data), mixture, clips=clips, seed=seed)
     console = Console(stderr=True)
     measured = run(
         trained, track(waves, "measuring clips", total=clips, console=console, disable=not console.is_terminal)
