@@ -29,7 +29,7 @@ from uniwhisper.reproduce.equal import equalities
 from uniwhisper.reproduce.job import Done, Job
 from uniwhisper.reproduce.open import open_chain
 from uniwhisper.reproduce.row_recipes import recipe_of
-from uniwhisper.reproduce.rows import QUESTION_ROWS, ROWS, SMOKE_ROWS, available_rows, steps_of
+from uniwhisper.reproduce.rows import CORE_ROWS, ROWS, SMOKE_ROWS, available_rows, steps_of
 from uniwhisper.reproduce.scale import Scale, miniature, paper, smoke
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 from uniwhisper.reproduce.state import RowState
@@ -224,8 +224,8 @@ def test_rows_start_from_what_they_go_on_from(data, lm):
     assert [steps_of(ROWS[name], short) for name in names] == [5, 7, 21, 7, 21, 7, 12, 26, 33, 42, 42, 28, 28]
     assert recipe_of(ROWS["U-eighth-4M"], scale, 1, "somewhere").data.training_share == 1 / 8
     assert little["sound"] / little["music"] == pytest.approx(0.45 / 0.2), "as in the recipe `mini`"
-    assert set(SMOKE_ROWS) <= set(QUESTION_ROWS) <= set(ROWS)
-    assert {ROWS[name].needs for name in QUESTION_ROWS} <= {None, *QUESTION_ROWS}
+    assert set(SMOKE_ROWS) <= set(CORE_ROWS) <= set(ROWS)
+    assert {ROWS[name].needs for name in CORE_ROWS} <= {None, *CORE_ROWS}
 
 
 def test_u_is_asked_what_heads_are_asked_and_u_everything_more(data, lm, tmp_path, monkeypatch):
@@ -303,22 +303,43 @@ def test_a_dry_run_of_the_paper_reads_local_folders_of_those_layouts(data, lm, t
     rows = {job["row"]: job for job in found["jobs"]}
     assert rows["S"]["steps"] == 0 and rows["U"]["after"] == "S" and rows["U"]["steps"] > 0
     assert "C" not in rows and "W-dec" not in rows and "multi-head" in rows
-    assert set(rows) < set(QUESTION_ROWS), "what was tried on the way is run by name"
+    assert set(rows) < set(CORE_ROWS), "what was tried on the way is run by name"
     assert not (tmp_path / "out").exists()
 
 
 def test_paper_takes_a_start_and_the_others_none(tmp_path):
-    wrong = (["paper"], ["miniature", "--start", "x"], ["large"], ["smoke", "--start-steps", "400"])
-    for arguments in (*wrong, ["miniature", "--start-steps", "6100"], ["miniature", "--start-steps", "0"]):
+    for arguments in (["paper"], ["miniature", "--start", "x"], ["large"]):
         found = CliRunner().invoke(app, ["reproduce", *arguments, "-o", str(tmp_path / "out")])
         assert isinstance(found.exception, RecipeError)
-        assert "--start-steps" not in arguments or "multiple of 200" in found.exception.expected
-    assert (
-        "--start-steps 6000"
-        in CliRunner().invoke(app, ["reproduce", *wrong[1][:1], "--start-steps", "6100"]).exception.fix
-    )
     assert paper("x", "y", mel_bins=128).data.mel_bins == 128
     assert miniature("lm").loop.audio == "resident"
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "instead"), [("miniature", 6100, 6000), ("miniature", 0, 200), ("smoke", 400, 400)]
+)
+def test_a_number_of_s_steps_that_cannot_be_is_refused(tmp_path, name, steps, instead):
+    arguments = ["reproduce", name, "--start-steps", str(steps), "-o", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, arguments).exception
+    assert isinstance(refused, RecipeError) and "multiple of 200, for miniature only" in refused.expected
+    assert refused.fix == f"uniwhisper reproduce miniature --start-steps {instead}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_s_trains_as_long_as_it_is_told(data, lm, tmp_path, monkeypatch):
+    def instead(chain, _rows, _seeds, arguments, **_):
+        raise RuntimeError(chain, arguments)
+
+    monkeypatch.setattr("uniwhisper.reproduce.at_once.run_at_once", instead)
+    arguments = [
+        "reproduce", "miniature", "--start-steps", "6000", "--at-once", "2", "--device", "cpu", "--lm", str(lm),
+        "--data", str(data.parent / "prepared"), "--evaluation", str(data / "evaluation"), "-o", str(tmp_path / "out"),
+    ]  # fmt: skip
+    chain, passed_on = CliRunner().invoke(app, arguments).exception.args
+    assert chain.scale.start_steps == 6000 and chain.scale.keep_every_steps == 1500
+    assert chain.recipe(Job("S", 0), chain.scale, None).steps == 6000
+    assert " --start-steps 6000 " in chain.command
+    assert passed_on[passed_on.index("--start-steps") + 1] == "6000"
 
 
 def test_a_damaged_state_says_so(tmp_path):

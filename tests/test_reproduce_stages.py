@@ -155,7 +155,7 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("means", "last_spread", "taken"),
     [
-        ((0.80, 0.90, 0.85), 0.01, 20),  # the last is lower, and shown to be
+        ((0.80, 0.90, 0.85), 0.01, 20),  # the last is lower, and shown to be: what clips do to all of them is no doubt
         ((0.80, 0.90, 0.85), 0.05, 30),  # lower, and not shown to be
         ((0.90, 0.80, 0.70), 0.01, 10),
         ((0.90, 0.90, 0.90), 0.00, 30),
@@ -163,18 +163,33 @@ def test_the_chain_from_the_choice_of_s_to_the_page(data, lm, tmp_path, monkeypa
 )
 def test_s_is_the_latest_that_is_not_shown_to_be_lower(data, lm, tmp_path, monkeypatch, means, last_spread, taken):  # noqa: F811
     chain = small_chain(data, lm, tmp_path)
-    shape = np.random.default_rng(0).normal(size=2000)
-    spreads = (0.0, 0.0, last_spread)
-    given = {10 * n: (means[n - 1], means[n - 1] + spreads[n - 1] * (shape - shape.mean())) for n in (1, 2, 3)}
+    generator = np.random.default_rng(0)
+    own, shared, apart = (draws - draws.mean() for draws in generator.normal(size=(3, 2000)))
+
+    def judged(step, *_):
+        drawn = means[step // 10 - 1] + 0.2 * shared + (last_spread * own if step == 30 else 0)
+        # What the two measures have apart is opposite, so that only their mean is as sure as it is.
+        sign = 1 if step == 30 else -1
+        return {
+            "knn": (means[step // 10 - 1] + 0.01, drawn + 0.01 + 0.3 * sign * apart),
+            "linear": (means[step // 10 - 1] - 0.01, drawn - 0.01 - 0.3 * sign * apart),
+        }
+
     monkeypatch.setattr(start, "kept_model", lambda _, step: step)
-    monkeypatch.setattr(start, "_judged", lambda step, *_: dict.fromkeys(start.MEASURES, given[step]))
+    monkeypatch.setattr(start, "_judged", judged)
     found = start.choose_start(
-        tmp_path, list(given), load_suite(chain.scale.development), chain.development,
+        tmp_path, [10, 20, 30], load_suite(chain.scale.development), chain.development,
         cache=None, device=torch.device("cpu"),
     )  # fmt: skip
     assert found["step"] == taken
-    expected = means[2] - max(means) + last_spread * np.quantile(shape - shape.mean(), [0.025, 0.975])
+    assert [one["mean"] for one in found["candidates"]] == pytest.approx(list(means))
+    expected = means[2] - max(means) + last_spread * np.quantile(own, [0.025, 0.975])
     assert found["candidates"][2]["minus_highest"] == pytest.approx(list(expected))
+    page = "\n".join(start.markdown([{"seed": 0, "steps": 30} | found]))
+    assert "| 0 | 30 | {:.3f} | [{:+.3f}, {:+.3f}] |".format(means[2], *expected) in page
+    for one in found["candidates"]:  # as it was written when the highest was taken
+        del one["minus_highest"]
+    assert start.markdown([{"seed": 0, "steps": 30} | found])[-1].startswith(f"| 0 | 30 | {means[2]:.3f} | – | ")
 
 
 def test_the_gate_stops_the_chain_unless_told_otherwise(data, lm, tmp_path):  # noqa: F811

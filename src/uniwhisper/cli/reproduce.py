@@ -23,8 +23,9 @@ def reproduce(
         list[str] | None,
         typer.Option(
             "--row",
-            show_default="those of the question",
-            help="Only this row, and what it starts from; may be repeated.",
+            show_default=False,
+            help="Only this row, and what it starts from; may be repeated. Else those that the experiment is about, "
+            "which --dry-run lists.",
         ),
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; may be repeated.")] = None,

@@ -13,7 +13,7 @@ from uniwhisper.data.prepare import prepare
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.weights import load_encoder
 from uniwhisper.reproduce.chain import Chain, plan
-from uniwhisper.reproduce.rows import QUESTION_ROWS, SMOKE_ROWS, available_rows
+from uniwhisper.reproduce.rows import CORE_ROWS, SMOKE_ROWS, available_rows
 from uniwhisper.reproduce.scale import LOG_EVERY_STEPS, SIZES, START_CANDIDATES, START_STEPS, miniature, paper, smoke
 from uniwhisper.reproduce.smoke_data import write_smoke_data
 
@@ -94,7 +94,7 @@ def open_chain(
     if suite is not None and name != "smoke":
         scale = replace(scale, suite=suite)
         command += f" --suite {Path(suite).name}"
-    asked = SMOKE_ROWS if name == "smoke" else QUESTION_ROWS
+    asked = SMOKE_ROWS if name == "smoke" else CORE_ROWS
     names = list(rows or (row for row in available_rows(scale) if row in asked))
     plan(scale, names, [0])  # refuses unknown rows before anything is read
     manifest = Manifest.read(data)

@@ -163,14 +163,15 @@ _ROWS = (
 )
 
 WITH_OWN_DECODER = ("whisper", "whisper instructions")
+"""Objectives that read Whisper's own decoder, which a published start is not opened with."""
 ROWS = {row.name: row for row in _ROWS}
 SMOKE_ROWS = ("S", "U", "log-mel", "random")
-QUESTION_ROWS = (
+CORE_ROWS = (
     "S", "S-long", "U", "U-speech", "U-scratch-M", "U-scratch-N+M", "W-dec",
     "LM-random-frozen", "LM-pretrained-trained", "LM-random-trained", "multi-head",
     "C", "C+U", "U-half", "U-quarter", "U-eighth", "log-mel", "random",
 )  # fmt: skip
-"""What the experiment asks; the others were tried on the way to the packaged model and are run by name."""
+"""What the experiment is about; the others were tried on the way to the packaged model and are run by name."""
 
 
 def steps_of(row: Row, scale: Scale) -> int:

@@ -106,7 +106,7 @@ class RowState:
                 f"{self.folder} holds a row of another plan",
                 expected=f"plan {self.key[:12]}",
                 got=f"plan {key[:12]}",
-                fix="give the same data, sizes and rows as at the start, or choose another -o",
+                fix="give the same data, sizes, --start-steps and rows as at the start, or choose another -o",
             )
         return state
 
