@@ -184,12 +184,12 @@ def pipe(path: Path) -> None:
 BAD = [missing, empty, truncated, truncated_flac, zero_length, not_a_number, text, archive, pipe]
 
 
-@pytest.mark.parametrize("frames", [[], ["--frames"]], ids=["vectors", "frames"])
+@pytest.mark.parametrize("rows", [[], ["--frames"], ["--every", "1"]], ids=["vectors", "frames", "segments"])
 @pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
-def test_bad_file_beside_a_good_one(run, good, tmp_path, make, frames):
+def test_bad_file_beside_a_good_one(run, good, tmp_path, make, rows):
     bad, output = tmp_path / "bad.wav", tmp_path / "out" / "v.parquet"
     make(bad)
-    status, out, err = run(bad, good, "-o", output, *frames)
+    status, out, err = run(bad, good, "-o", output, *rows)
     assert status == 1
     (line,) = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert re.match(f"failed: {bad}: (?!{bad}).+: expected .+; got .+; .+", line)
@@ -197,12 +197,12 @@ def test_bad_file_beside_a_good_one(run, good, tmp_path, make, frames):
     assert set(pq.read_table(output)["path"].to_pylist()) == {str(good)}
 
 
-@pytest.mark.parametrize("frames", [[], ["--frames"]], ids=["vectors", "frames"])
+@pytest.mark.parametrize("rows", [[], ["--frames"], ["--every", "1"]], ids=["vectors", "frames", "segments"])
 @pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
-def test_bad_file_alone(run, tmp_path, make, frames):
+def test_bad_file_alone(run, tmp_path, make, rows):
     bad, output = tmp_path / "bad.wav", tmp_path / "out" / "v.parquet"
     make(bad)
-    status, out, err = run(bad, "-o", output, *frames)
+    status, out, err = run(bad, "-o", output, *rows)
     assert (status, out) == (2, "")
     assert f"failed: {bad}: " in err
     assert "nothing was written" in err
@@ -338,10 +338,10 @@ def slow_model(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("frames", [[], ["--frames"]], ids=["vectors", "frames"])
+@pytest.mark.parametrize("rows", [[], ["--frames"], ["--every", "1"]], ids=["vectors", "frames", "segments"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_stopped_run_leaves_nothing(long_file, slow_model, tmp_path, number, frames):
-    command = [sys.executable, "-m", "uniwhisper", "embed", long_file, "-o", tmp_path / "v.parquet", *frames]
+def test_a_stopped_run_leaves_nothing(long_file, slow_model, tmp_path, number, rows):
+    command = [sys.executable, "-m", "uniwhisper", "embed", long_file, "-o", tmp_path / "v.parquet", *rows]
     command += ["--model", slow_model, "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline().startswith("device: ")

@@ -1,6 +1,6 @@
 """`uniwhisper embed`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.embedder import Embedder, Progress
+    from uniwhisper.embedding.segments import SegmentBlock
     from uniwhisper.embedding.table import ClipBlock, Failure, FrameBlock
 
 
@@ -28,6 +29,16 @@ def embed(
         ),
     ] = None,
     frames: Annotated[bool, typer.Option("--frames", help="A row per 20 ms frame instead of a row per file.")] = False,
+    every_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            metavar="SECONDS",
+            show_default="a row per file",
+            help="A row for each so many seconds, embedded as a clip of its own: 1, 2.5, 5, 10, … of which 30 is a "
+            "multiple.",
+        ),
+    ] = None,
     layer: Annotated[
         int | None,
         typer.Option(
@@ -62,7 +73,8 @@ def embed(
 ) -> None:
     """Turn audio files into vectors, one row per file.
 
-    Columns are path, seconds and vector; with --frames path, time_seconds and vector.
+    Columns are path, seconds and vector; with --frames path, time_seconds and vector; with
+    --every path, start_seconds, seconds and vector.
     The schema's metadata says which weights and code made them.
 
     Exit status 0: all done. 1: some files failed, the rest is written. 2: nothing is written.
@@ -75,13 +87,15 @@ def embed(
 
     settings = {"device": device, "layer": layer, "precision": precision, "compiled": compiled}
     if engine != "local":
-        _check_engine(engine, frames=frames, overwrite=overwrite)
+        _check_engine(engine, {"--frames": frames, "--every": every_seconds is not None, "--overwrite": overwrite})
         from uniwhisper.cli.embed_parts import embed_in_parts
 
         embed_in_parts(sources, output, {"source": model, **settings}, workers=workers, as_json=as_json)
         return
     if workers is not None:
         _refuse_workers(workers)
+    if every_seconds is not None:
+        _check_every(every_seconds, frames=frames)
     check_ending(output, ".parquet", "pandas.read_parquet or pyarrow.parquet.read_table reads it")
     with atomic_output(output, overwrite=overwrite) as temporary:
         repeats: list[str] = []
@@ -99,8 +113,10 @@ def embed(
         start = perf_counter()
         count = worker_count(paths, embedder.device.type)
         with Inputs(paths, skip=True, workers=count) as inputs, audio_progress("embedding") as progress:
-            write = _write_frames if frames else _write_vectors
-            written = write(temporary, embedder, inputs, progress)
+            if every_seconds is not None:
+                written = _write_segments(temporary, embedder, inputs, progress, every_seconds)
+            else:
+                written = (_write_frames if frames else _write_vectors)(temporary, embedder, inputs, progress)
             failures = inputs.failures
         speed = written.seconds / (perf_counter() - start)
         if not written.files:
@@ -121,17 +137,31 @@ class Written:
     """Seconds of audio."""
 
 
-def _check_engine(engine: str, *, frames: bool, overwrite: bool) -> None:
+def _check_engine(engine: str, refused: Mapping[str, bool]) -> None:
     from uniwhisper.core.errors import UserError
 
     if engine != "ray":
         raise UserError(f"engine {engine!r}", expected="local or ray", got=engine, fix="leave --engine out")
-    if frames or overwrite:
+    for option in (option for option, given in refused.items() if given):
         raise UserError(
-            "--engine ray writes vectors into a folder that it adds to",
-            expected="neither --frames nor --overwrite",
-            got="--frames" if frames else "--overwrite",
+            "--engine ray writes vectors of files into a folder that it adds to",
+            expected=f"none of {', '.join(refused)}",
+            got=option,
             fix="leave it out, or use --engine local",
+        )
+
+
+def _check_every(every_seconds: float, *, frames: bool) -> None:
+    from uniwhisper.core.errors import UserError
+    from uniwhisper.embedding.segments import segment_samples
+
+    segment_samples(every_seconds)
+    if frames:
+        raise UserError(
+            "a row is a frame or a segment",
+            expected="--frames or --every",
+            got=f"--frames and --every {every_seconds:g}",
+            fix="leave one out",
         )
 
 
@@ -177,6 +207,25 @@ def _write_frames(path: Path, embedder: "Embedder", inputs: "Inputs", progress: 
 
     rows = write_frames(path, counted(), embedder.width, metadata_of(embedder))
     return Written(files, rows, seconds)
+
+
+def _write_segments(
+    path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress", every_seconds: float
+) -> Written:
+    """A row per segment."""
+    from uniwhisper.embedding.parquet import metadata_of, write_segments
+
+    files, seconds = 0, 0.0
+
+    def counted() -> "Iterator[SegmentBlock]":
+        nonlocal files, seconds
+        for block in embedder.segment_blocks(inputs, every_seconds=every_seconds, progress=progress):
+            files += block.starts[0] == 0
+            seconds += float(block.seconds.sum())
+            yield block
+
+    rows = write_segments(path, counted(), embedder.width, metadata_of(embedder), every_seconds=every_seconds)
+    return Written(int(files), rows, seconds)
 
 
 def _print_summary(

@@ -25,6 +25,7 @@ from uniwhisper.embedding.clips import Encoded, clip_blocks, not_finite
 from uniwhisper.embedding.decode import Inputs, Window
 from uniwhisper.embedding.device import Precision, arithmetic
 from uniwhisper.embedding.launched import Launched, launch
+from uniwhisper.embedding.segments import SegmentBlock, SegmentVectors, cut, segment_blocks, segment_samples
 from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock, FrameVectors
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.device_memory import device_memory_error, is_out_of_memory
@@ -38,6 +39,8 @@ Progress = Callable[[float, float], None]
 """Called with the seconds of audio done and the seconds in total (from the files' headers)."""
 
 POOLING = "mean of all real frames"
+_SUMS = partial(torch.sum, dim=1, dtype=torch.float64)
+"""Of frames_BTD. Frames in padding are zero, so the sum over all is the sum over the real ones."""
 
 
 class Embedder:
@@ -201,10 +204,44 @@ class Embedder:
         """
         # Windows of like length meet in a batch, so little of it is padding.
         windows = inputs.windows(sort=True, whole_only=False, ahead_seconds=self._batch_seconds(batch_seconds))
-        # Frames in padding are zero, so the sum over all is the sum over the real ones.
-        sums = partial(torch.sum, dim=1, dtype=torch.float64)
-        encoded = _metered(self._encoded(windows, batch_seconds, sums), inputs, progress)
+        encoded = _metered(self._encoded(windows, batch_seconds, _SUMS), inputs, progress)
         return clip_blocks(encoded, inputs, self.width)
+
+    def segments(self, source: AudioSource, *, every_seconds: float) -> SegmentVectors:
+        """One vector every so many seconds: where in a recording something is.
+
+        Args:
+            source: as one of `embed`'s.
+            every_seconds: length of a segment; 30 must be a whole multiple of it. The last may be shorter.
+
+        Raises:
+            AudioError: the input is bad.
+            UserError: there are no such segments.
+        """
+        with Inputs([source], skip=False) as inputs:
+            blocks = list(self.segment_blocks(inputs, every_seconds=every_seconds))
+        columns = ([getattr(block, name) for block in blocks] for name in ("vectors", "starts", "seconds"))
+        return SegmentVectors(*map(np.concatenate, columns))
+
+    def segment_blocks(
+        self,
+        inputs: Inputs,
+        *,
+        every_seconds: float,
+        batch_seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[SegmentBlock]:
+        """`segments` of many clips in the order of the input, with bounded memory.
+
+        Args:
+            inputs: as in `frame_blocks`.
+            every_seconds: as in `segments`.
+            batch_seconds: as in `embed`.
+            progress: as in `embed`.
+        """
+        samples = segment_samples(every_seconds)
+        windows = inputs.windows(sort=False, whole_only=True, ahead_seconds=self._batch_seconds(batch_seconds))
+        return segment_blocks(_metered(self._encoded(cut(windows, samples), batch_seconds, _SUMS), inputs, progress))
 
     def frames(self, source: AudioSource) -> FrameVectors:
         """Every frame of one clip, all in memory at once: `frame_blocks` is for recordings of hours.

@@ -8,6 +8,7 @@ import numpy as np
 
 from uniwhisper.core.units import HOP_SECONDS
 from uniwhisper.embedding.embedder import Embedder, frame_times
+from uniwhisper.embedding.segments import SegmentBlock
 from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock
 
 if TYPE_CHECKING:
@@ -66,6 +67,35 @@ def write_frames(path: Path, blocks: Iterable[FrameBlock], width: int, metadata:
         {**metadata, "hop_seconds": str(HOP_SECONDS)},
     )
     return _write(path, map(_frame_rows, blocks), schema, _row_group_rows(width))
+
+
+def write_segments(
+    path: Path, blocks: Iterable[SegmentBlock], width: int, metadata: Mapping[str, str], *, every_seconds: float
+) -> int:
+    """One row per segment: `path` string, `start_seconds` and `seconds` float64, `vector` fixed-size list<float32>[D].
+
+    Args:
+        path: the file to create.
+        blocks: the segments, as they come.
+        width: D.
+        metadata: as in `write_vectors`; `every_seconds` is added.
+
+    Returns:
+        Rows written.
+    """
+    import pyarrow as pa
+
+    numbers = [("start_seconds", pa.float64()), ("seconds", pa.float64())]
+    schema = _schema(
+        [("path", pa.string()), *numbers, ("vector", _vector(width))],
+        {**metadata, "every_seconds": f"{every_seconds:g}"},
+    )
+    return _write(path, map(_segment_rows, blocks), schema, _row_group_rows(width))
+
+
+def _segment_rows(block: SegmentBlock) -> list["pa.Array"]:
+    names = _strings([block.name] * len(block.starts))
+    return [names, _numbers(block.starts), _numbers(block.seconds), _vectors(block.vectors)]
 
 
 def _frame_rows(block: FrameBlock) -> list["pa.Array"]:
