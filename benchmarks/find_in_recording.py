@@ -3,8 +3,8 @@
     python benchmarks/find_in_recording.py evaluation/ --every 5 --every 2.5
 
 Clips of ESC-50, each once at a drawn place in a minute of noise 40 dB below it (`examine robustness`' `within:60`), are
-asked for their class: that of the most similar clip of the other folds, by cosine. With segments the most similar pair of a
-segment and a clip decides. In brackets 95 % bootstrap intervals over clips; nothing else is tuned or trained.
+asked for their class: that of the most similar clip of the other folds, by cosine. With segments the most similar pair
+of a segment and a clip decides. In brackets 95 % bootstrap intervals over clips; nothing is tuned or trained.
 """
 
 import argparse
