@@ -1,25 +1,31 @@
-"""A short sound in a minute of quiet: is its class found by the vector of the minute, or by the nearest segment's?
+"""A sound in a minute of quiet: is its class found by the vector of the minute, or by the nearest segment's?
 
-    python benchmarks/find_in_recording.py evaluation/ --every 5 --every 2.5
+    python benchmarks/find_in_recording.py evaluation/
+    python benchmarks/find_in_recording.py evaluation/ --task fsdd
 
-Clips of ESC-50, each once at a drawn place in a minute of noise 40 dB below it (`examine robustness`' `within:60`), are
+Clips of a task, each once at a drawn place in a minute of noise 40 dB below it (`examine robustness`' `within:60`), are
 asked for their class: that of the most similar clip of the other folds, by cosine. With segments the most similar pair
-of a segment and a clip decides. In brackets 95 % bootstrap intervals over clips; nothing is tuned or trained.
+of a segment and a clip decides; *frames* are the means of as many frames of the minute, which the encoder hears in
+windows of 30 s. In brackets 95 % bootstrap intervals over groups and clips; nothing is tuned or trained.
 """
 
 import argparse
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from uniwhisper import Embedder
-from uniwhisper.evaluation.bootstrap import interval
+from uniwhisper.core.units import FRAMES_PER_SECOND
+from uniwhisper.evaluation.bootstrap import clip_weights, interval
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.examine.alter import Altered, Condition
 from uniwhisper.evaluation.suites import load_suite
 
-TASK = "esc50"
+EVERY_SECONDS = (2.5, 5.0)
 HIDDEN = Condition("within", 60.0)
 
 
@@ -34,34 +40,49 @@ def nearest(found: TaskClips, library_ND: np.ndarray, clip: int, asked_QD: np.nd
     return found.clips[int(similar_N.argmax())].label == found.clips[clip].label
 
 
+def of_frames(frames_TD: np.ndarray, every_seconds: float) -> np.ndarray:
+    """Means of as many of the minute's frames as a segment has."""
+    return frames_TD.reshape(-1, round(every_seconds * FRAMES_PER_SECOND), frames_TD.shape[1]).mean(axis=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder that holds ESC-50 as suite `mini` has it")
+    parser.add_argument("data", type=Path, help="folder that holds the task as suite `mini` has it")
+    parser.add_argument("--task", default="esc50")
     parser.add_argument("--model", help="folder, file or hub id; else the packaged one")
     parser.add_argument("--clips", type=int, default=200, help="that are asked, drawn with seed 0")
-    parser.add_argument("--every", type=float, action="append", required=True, help="seconds of a segment")
     given = parser.parse_args()
-    (task,) = (task for task in load_suite("mini").tasks if task.name == TASK)
+    (task,) = (task for task in load_suite("mini").tasks if task.name == given.task)
     found = find_clips(task, given.data)
     embedder = Embedder.from_pretrained(given.model, device="cpu")
     library_ND = unit(embedder.embed([clip.source.audio() for clip in found.clips]).vectors)
-    generator = np.random.default_rng(0)
-    asked = generator.choice(len(found.clips), size=given.clips, replace=False)
-    right: dict[str, list[bool]] = {"the clip itself": [], "the minute's vector": []}
-    right |= {f"nearest segment of {every:g} s": [] for every in given.every}
-    for clip in asked:
+    asked = np.random.default_rng(0).choice(len(found.clips), size=given.clips, replace=False)
+    right: dict[str, list[bool]] = defaultdict(list)
+    for clip in track(asked.tolist(), "asking", console=Console(stderr=True)):
         minute = Altered(found.clips[clip].source, HIDDEN).audio()
-        vectors = [library_ND[[clip]], embedder.embed([minute]).vectors]
-        vectors += [embedder.segments(minute, every_seconds=every).vectors for every in given.every]
-        for name, asked_QD in zip(right, vectors, strict=True):
-            right[name].append(nearest(found, library_ND, int(clip), asked_QD))
-    drawn_RQ = generator.integers(given.clips, size=(2_000, given.clips))
-    shares = {
-        name: (float(np.mean(each)), *interval(np.array(each)[drawn_RQ].mean(axis=1))) for name, each in right.items()
-    }
-    print(json.dumps({"weights": embedder.identity["weights"], "clips": given.clips, "right": shares}))
-    for name, (share, low, high) in shares.items():
-        print(f"{name:26} {share:.3f} [{low:.3f}, {high:.3f}]")
+        frames_TD = embedder.frames(minute).vectors
+        vectors = {"the clip itself": library_ND[[clip]], "the minute's vector": of_frames(frames_TD, 60.0)}
+        for every in EVERY_SECONDS:
+            vectors[f"nearest segment of {every:g} s"] = embedder.segments(minute, every_seconds=every).vectors
+            vectors[f"nearest {every:g} s of frames"] = of_frames(frames_TD, every)
+        for name, asked_QD in vectors.items():
+            right[name].append(nearest(found, library_ND, clip, asked_QD))
+    weights_RQ = clip_weights([found.clips[clip].group for clip in asked], seed=0)
+    weights_RQ /= weights_RQ.sum(axis=1, keepdims=True)
+    base_Q = np.array(right["the clip itself"], dtype=float)
+    rows = {}
+    for name, each in right.items():
+        right_Q = np.array(each, dtype=float)
+        rows[name] = {
+            "right": [right_Q.mean(), *interval(weights_RQ @ right_Q)],
+            "minus_clip": [(right_Q - base_Q).mean(), *interval(weights_RQ @ (right_Q - base_Q))],
+        }
+    print(json.dumps({"weights": embedder.identity["weights"], "task": given.task, "clips": given.clips, "rows": rows}))
+    for name, row in rows.items():
+        print(
+            f"{name:26}",
+            "{:.3f} [{:.3f}, {:.3f}]   {:+.3f} [{:+.3f}, {:+.3f}]".format(*row["right"], *row["minus_clip"]),
+        )
 
 
 if __name__ == "__main__":

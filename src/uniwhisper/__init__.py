@@ -9,16 +9,17 @@ Names are imported on first use, so `import uniwhisper` loads nothing heavy.
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Embedder", "EmbeddingTable", "FrameVectors", "__version__"]
+__all__ = ["Embedder", "EmbeddingTable", "FrameVectors", "SegmentVectors", "__version__"]
 
 if TYPE_CHECKING:
     from uniwhisper.embedding.embedder import Embedder
-    from uniwhisper.embedding.table import EmbeddingTable, FrameVectors
+    from uniwhisper.embedding.table import EmbeddingTable, FrameVectors, SegmentVectors
 
 _HOME = {
     "Embedder": "uniwhisper.embedding.embedder",
     "EmbeddingTable": "uniwhisper.embedding.table",
     "FrameVectors": "uniwhisper.embedding.table",
+    "SegmentVectors": "uniwhisper.embedding.table",
 }
 
 

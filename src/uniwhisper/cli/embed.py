@@ -10,8 +10,7 @@ import typer
 if TYPE_CHECKING:
     from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.embedder import Embedder, Progress
-    from uniwhisper.embedding.segments import SegmentBlock
-    from uniwhisper.embedding.table import ClipBlock, Failure, FrameBlock
+    from uniwhisper.embedding.table import ClipBlock, Failure, FrameBlock, SegmentBlock
 
 
 def embed(
@@ -35,8 +34,8 @@ def embed(
             "--every",
             metavar="SECONDS",
             show_default="a row per file",
-            help="A row for each so many seconds, embedded as a clip of its own: 1, 2.5, 5, 10, … of which 30 is a "
-            "multiple.",
+            help="A row per SECONDS of a file instead of a row per file, each embedded as a clip of its own: 30 over a "
+            "whole number, as 1, 2.5, 5, 10.",
         ),
     ] = None,
     layer: Annotated[
@@ -160,7 +159,7 @@ def _check_every(every_seconds: float, *, frames: bool) -> None:
         raise UserError(
             "a row is a frame or a segment",
             expected="--frames or --every",
-            got=f"--frames and --every {every_seconds:g}",
+            got=f"--frames and --every {every_seconds!r}",
             fix="leave one out",
         )
 
@@ -220,7 +219,7 @@ def _write_segments(
     def counted() -> "Iterator[SegmentBlock]":
         nonlocal files, seconds
         for block in embedder.segment_blocks(inputs, every_seconds=every_seconds, progress=progress):
-            files += block.starts[0] == 0
+            files += block.start_seconds[0] == 0
             seconds += float(block.seconds.sum())
             yield block
 

@@ -6,6 +6,11 @@ from typing import Literal
 
 import torch
 
+from uniwhisper.core.errors import UserError
+from uniwhisper.model.encoder import WhisperEncoder
+from uniwhisper.model.half import in_half
+from uniwhisper.model.quantize import in_int8
+
 Precision = Literal["float32", "bf16", "int8"]
 """Arithmetic of the encoder's matrix products. Norms, sums of a block and log-mel never have less than float32."""
 
@@ -40,3 +45,23 @@ def full_float32(device: torch.device) -> Iterator[None]:
 def arithmetic(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
     """What the encoder runs under: real float32 whatever the caller has set, or bfloat16 products."""
     return full_float32(device) if precision != "bf16" else torch.autocast(device.type, torch.bfloat16)
+
+
+def in_precision(encoder: WhisperEncoder, precision: Precision, device: torch.device) -> WhisperEncoder:
+    """The encoder itself in float32, else a copy.
+
+    Raises:
+        UserError: the device has no such precision.
+    """
+    if precision == "float32":
+        return encoder
+    if precision == "bf16":
+        return in_half(encoder)
+    if precision == "int8" and device.type == "cpu":
+        return in_int8(encoder)
+    raise UserError(
+        f"there is no such precision on {device.type}",
+        expected="float32 or bf16; on a CPU also int8",
+        got=repr(precision),
+        fix="choose one of these",
+    )

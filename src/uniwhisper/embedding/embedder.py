@@ -23,15 +23,20 @@ from uniwhisper.core.units import FRAMES_PER_SECOND
 from uniwhisper.embedding.batches import Budget, default_batch_seconds, pack
 from uniwhisper.embedding.clips import Encoded, clip_blocks, not_finite
 from uniwhisper.embedding.decode import Inputs, Window
-from uniwhisper.embedding.device import Precision, arithmetic
+from uniwhisper.embedding.device import Precision, arithmetic, in_precision
 from uniwhisper.embedding.launched import Launched, launch
-from uniwhisper.embedding.segments import SegmentBlock, SegmentVectors, cut, segment_blocks, segment_samples
-from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock, FrameVectors
+from uniwhisper.embedding.segments import cut, segment_blocks, segment_samples
+from uniwhisper.embedding.table import (
+    ClipBlock,
+    EmbeddingTable,
+    FrameBlock,
+    FrameVectors,
+    SegmentBlock,
+    SegmentVectors,
+)
 from uniwhisper.model.device import choose_device
 from uniwhisper.model.device_memory import device_memory_error, is_out_of_memory
 from uniwhisper.model.encoder import WhisperEncoder
-from uniwhisper.model.half import in_half
-from uniwhisper.model.quantize import in_int8
 from uniwhisper.model.weights import load_encoder
 
 OnError = Literal["raise", "skip"]
@@ -64,7 +69,7 @@ class Embedder:
                 got=str(layer),
                 fix="choose a layer in this range, or leave it out for the encoder's normal output",
             )
-        self.encoder = _as_asked(encoder, precision, device)
+        self.encoder = in_precision(encoder, precision, device)
         self.precision = precision
         self.device = device
         self.layer = layer
@@ -212,7 +217,7 @@ class Embedder:
 
         Args:
             source: as one of `embed`'s.
-            every_seconds: length of a segment; 30 must be a whole multiple of it. The last may be shorter.
+            every_seconds: length of a segment, 30 over a whole number: 1, 2.5, 5, 10, 30. The last may be shorter.
 
         Raises:
             AudioError: the input is bad.
@@ -220,8 +225,11 @@ class Embedder:
         """
         with Inputs([source], skip=False) as inputs:
             blocks = list(self.segment_blocks(inputs, every_seconds=every_seconds))
-        columns = ([getattr(block, name) for block in blocks] for name in ("vectors", "starts", "seconds"))
-        return SegmentVectors(*map(np.concatenate, columns))
+        return SegmentVectors(
+            vectors=np.concatenate([block.vectors for block in blocks]),
+            start_seconds=np.concatenate([block.start_seconds for block in blocks]),
+            seconds=np.concatenate([block.seconds for block in blocks]),
+        )
 
     def segment_blocks(
         self,
@@ -238,6 +246,10 @@ class Embedder:
             every_seconds: as in `segments`.
             batch_seconds: as in `embed`.
             progress: as in `embed`.
+
+        Raises:
+            AudioError: a vector is not finite, with `skip` too; without it, an input is bad.
+            UserError: there are no such segments.
         """
         samples = segment_samples(every_seconds)
         windows = inputs.windows(sort=False, whole_only=True, ahead_seconds=self._batch_seconds(batch_seconds))
@@ -342,21 +354,6 @@ class Embedder:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
-
-
-def _as_asked(encoder: WhisperEncoder, precision: Precision, device: torch.device) -> WhisperEncoder:
-    if precision == "float32":
-        return encoder
-    if precision == "bf16":
-        return in_half(encoder)
-    if precision == "int8" and device.type == "cpu":
-        return in_int8(encoder)
-    raise UserError(
-        f"there is no such precision on {device.type}",
-        expected="float32 or bf16; on a CPU also int8",
-        got=repr(precision),
-        fix="choose one of these",
-    )
 
 
 def frame_times(first_frame: int, frames: int) -> np.ndarray:

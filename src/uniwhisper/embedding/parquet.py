@@ -8,8 +8,7 @@ import numpy as np
 
 from uniwhisper.core.units import HOP_SECONDS
 from uniwhisper.embedding.embedder import Embedder, frame_times
-from uniwhisper.embedding.segments import SegmentBlock
-from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock
+from uniwhisper.embedding.table import ClipBlock, EmbeddingTable, FrameBlock, SegmentBlock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +73,8 @@ def write_segments(
 ) -> int:
     """One row per segment: `path` string, `start_seconds` and `seconds` float64, `vector` fixed-size list<float32>[D].
 
+    Holds a row group and a block in memory, whatever the number of segments.
+
     Args:
         path: the file to create.
         blocks: the segments, as they come.
@@ -88,14 +89,14 @@ def write_segments(
     numbers = [("start_seconds", pa.float64()), ("seconds", pa.float64())]
     schema = _schema(
         [("path", pa.string()), *numbers, ("vector", _vector(width))],
-        {**metadata, "every_seconds": f"{every_seconds:g}"},
+        {**metadata, "every_seconds": f"{every_seconds:.10g}"},
     )
     return _write(path, map(_segment_rows, blocks), schema, _row_group_rows(width))
 
 
 def _segment_rows(block: SegmentBlock) -> list["pa.Array"]:
-    names = _strings([block.name] * len(block.starts))
-    return [names, _numbers(block.starts), _numbers(block.seconds), _vectors(block.vectors)]
+    names = _strings([block.name] * len(block.seconds))
+    return [names, _numbers(block.start_seconds), _numbers(block.seconds), _vectors(block.vectors)]
 
 
 def _frame_rows(block: FrameBlock) -> list["pa.Array"]:
@@ -108,18 +109,21 @@ def _write(path: Path, blocks: Iterable[list["pa.Array"]], schema: "pa.Schema", 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = 0
+    rows, waiting_rows = 0, 0
     with pq.ParquetWriter(path, schema, use_dictionary=["path"]) as writer:
-        waiting = pa.Table.from_batches([], schema)  # `empty_table` would import pandas
+        waiting: list[pa.Table] = []
         for columns in blocks:
             rows += len(columns[0])
-            waiting = pa.concat_tables([waiting, pa.Table.from_arrays(columns, schema=schema)])
-            if len(waiting) >= group_rows:
-                whole = len(waiting) - len(waiting) % group_rows
-                writer.write_table(waiting.slice(0, whole), row_group_size=group_rows)
-                waiting = waiting.slice(whole)
-        if len(waiting):
-            writer.write_table(waiting)
+            waiting_rows += len(columns[0])
+            waiting.append(pa.Table.from_arrays(columns, schema=schema))
+            if waiting_rows >= group_rows:  # joined once a group: blocks may be of one row
+                joined = pa.concat_tables(waiting)
+                whole = waiting_rows - waiting_rows % group_rows
+                writer.write_table(joined.slice(0, whole), row_group_size=group_rows)
+                waiting, waiting_rows = [joined.slice(whole)], waiting_rows - whole
+                del joined  # it would hold the blocks that are written
+        if waiting_rows:
+            writer.write_table(pa.concat_tables(waiting))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What embedding returns: vectors of clips, vectors of frames, and what failed."""
+"""What embedding returns: vectors of clips, of their frames or segments, and what failed."""
 
 from dataclasses import dataclass, field
 
@@ -83,3 +83,34 @@ class FrameBlock:
     """Length of the audio that the block covers."""
     vectors: np.ndarray
     """(T, D) float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentVectors:
+    """One clip's segments, each embedded as a clip of its own that was cut out of the recording at 16 kHz."""
+
+    vectors: np.ndarray
+    """(N, D) float32, not normalised."""
+    start_seconds: np.ndarray
+    """(N,) float64, from the start of the clip to the start of each segment."""
+    seconds: np.ndarray
+    """(N,) float64, length of each; the last may be shorter than the others."""
+
+    def __repr__(self) -> str:
+        segments, width = self.vectors.shape
+        return f"SegmentVectors({segments:,} × {width} {self.vectors.dtype}, {self.seconds.sum():,.1f} s of audio)"
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentBlock:
+    """Consecutive segments of one input, as they leave the encoder; at least one."""
+
+    index: int
+    """Place of the input, counted from 0."""
+    name: str
+    start_seconds: np.ndarray
+    """(n,) float64, from the start of the clip."""
+    seconds: np.ndarray
+    """(n,) float64."""
+    vectors: np.ndarray
+    """(n, D) float32."""
