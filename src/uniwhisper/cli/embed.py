@@ -72,8 +72,9 @@ def embed(
 ) -> None:
     """Turn audio files into vectors, one row per file.
 
-    Columns are path, seconds and vector; with --frames path, time_seconds and vector; with
-    --every path, start_seconds, seconds and vector.
+    Columns are path, seconds and vector;
+    with --frames path, time_seconds and vector;
+    with --every path, start_seconds, seconds and vector.
     The schema's metadata says which weights and code made them.
 
     Exit status 0: all done. 1: some files failed, the rest is written. 2: nothing is written.
