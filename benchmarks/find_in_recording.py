@@ -20,7 +20,7 @@ from rich.progress import track
 
 from uniwhisper import Embedder
 from uniwhisper.core.units import FRAMES_PER_SECOND
-from uniwhisper.evaluation.bootstrap import clip_weights, interval
+from uniwhisper.evaluation.bootstrap import clip_weights, interval, mean_draws
 from uniwhisper.evaluation.clips import TaskClips, find_clips
 from uniwhisper.evaluation.examine.alter import Altered, Condition
 from uniwhisper.evaluation.suites import load_suite
@@ -48,12 +48,12 @@ def of_frames(frames_TD: np.ndarray, every_seconds: float) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder that holds the task as suite `mini` has it")
-    parser.add_argument("--task", default="esc50")
+    tasks = {task.name: task for task in load_suite("mini").tasks if task.kind == "clip"}
+    parser.add_argument("--task", default="esc50", choices=tasks)
     parser.add_argument("--model", help="folder, file or hub id; else the packaged one")
     parser.add_argument("--clips", type=int, default=200, help="that are asked, drawn with seed 0")
     given = parser.parse_args()
-    (task,) = (task for task in load_suite("mini").tasks if task.name == given.task)
-    found = find_clips(task, given.data)
+    found = find_clips(tasks[given.task], given.data)
     embedder = Embedder.from_pretrained(given.model, device="cpu")
     library_ND = unit(embedder.embed([clip.source.audio() for clip in found.clips]).vectors)
     asked = np.random.default_rng(0).choice(len(found.clips), size=given.clips, replace=False)
@@ -68,14 +68,14 @@ def main() -> None:
         for name, asked_QD in vectors.items():
             right[name].append(nearest(found, library_ND, clip, asked_QD))
     weights_RQ = clip_weights([found.clips[clip].group for clip in asked], seed=0)
-    weights_RQ /= weights_RQ.sum(axis=1, keepdims=True)
     base_Q = np.array(right["the clip itself"], dtype=float)
     rows = {}
     for name, each in right.items():
         right_Q = np.array(each, dtype=float)
+        minus_Q = right_Q - base_Q
         rows[name] = {
-            "right": [right_Q.mean(), *interval(weights_RQ @ right_Q)],
-            "minus_clip": [(right_Q - base_Q).mean(), *interval(weights_RQ @ (right_Q - base_Q))],
+            "right": [right_Q.mean(), *interval(mean_draws(right_Q[None], weights_RQ, seed=0))],
+            "minus_clip": [minus_Q.mean(), *interval(mean_draws(minus_Q[None], weights_RQ, seed=0))],
         }
     print(json.dumps({"weights": embedder.identity["weights"], "task": given.task, "clips": given.clips, "rows": rows}))
     for name, row in rows.items():

@@ -141,10 +141,12 @@ def test_segments_in_parquet(embedder, tmp_path, monkeypatch):  # noqa: F811
     assert read.schema.metadata[b"uniwhisper.every_seconds"] == b"2"
 
 
-def test_a_recording_of_several_batches_is_one_file(run, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(("options", "rows"), [(["--every", 10], 13), (["--frames"], 6_500), ([], 1)])
+def test_a_recording_of_several_batches_is_one_file(run, tmp_path, options, rows):  # noqa: F811
     soundfile.write(tmp_path / "long.wav", noise(130), SAMPLE_RATE_HZ)
-    status, out, _ = run(tmp_path / "long.wav", "--every", 10, "-o", tmp_path / "s.parquet", "--json")
-    assert status == 0 and (json.loads(out)["files"], json.loads(out)["rows"]) == (1, 13)
+    status, out, _ = run(tmp_path / "long.wav", *options, "-o", tmp_path / "s.parquet", "--json")
+    said = json.loads(out)
+    assert status == 0 and (said["files"], said["rows"], said["audio_seconds"]) == (1, rows, pytest.approx(130))
 
 
 def test_from_the_shell(run, tone_files, tmp_path):  # noqa: F811

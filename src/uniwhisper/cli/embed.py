@@ -1,16 +1,18 @@
 """`uniwhisper embed`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from uniwhisper.embedding.decode import Inputs
     from uniwhisper.embedding.embedder import Embedder, Progress
-    from uniwhisper.embedding.table import ClipBlock, Failure, FrameBlock, SegmentBlock
+    from uniwhisper.embedding.table import Failure
+
+Block = TypeVar("Block")
 
 
 def embed(
@@ -113,10 +115,7 @@ def embed(
         start = perf_counter()
         count = worker_count(paths, embedder.device.type)
         with Inputs(paths, skip=True, workers=count) as inputs, audio_progress("embedding") as progress:
-            if every_seconds is not None:
-                written = _write_segments(temporary, embedder, inputs, progress, every_seconds)
-            else:
-                written = (_write_frames if frames else _write_vectors)(temporary, embedder, inputs, progress)
+            written = _write_rows(temporary, embedder, inputs, progress, frames=frames, every_seconds=every_seconds)
             failures = inputs.failures
         speed = written.seconds / (perf_counter() - start)
         if not written.files:
@@ -176,56 +175,46 @@ def _refuse_workers(workers: int) -> None:
     )
 
 
-def _write_vectors(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
-    """A row per clip."""
-    from uniwhisper.embedding.parquet import metadata_of, write_vectors
+@dataclass
+class _Tally:
+    """What goes by on its way into a file."""
 
-    seconds = 0.0
+    files: int = 0
+    seconds: float = 0.0
 
-    def counted() -> "Iterator[ClipBlock]":
-        nonlocal seconds
-        for block in embedder.clip_blocks(inputs, progress=progress):
-            seconds += float(block.seconds.sum())
+    def of(self, blocks: Iterable[Block], measure: Callable[[Block], tuple[int, float]]) -> Iterator[Block]:
+        """The same blocks; `measure` says how many files begin in one, and its seconds of audio."""
+        for block in blocks:
+            files, seconds = measure(block)
+            self.files += int(files)
+            self.seconds += float(seconds)
             yield block
 
-    rows = write_vectors(path, counted(), embedder.width, metadata_of(embedder))
-    return Written(rows, rows, seconds)
 
-
-def _write_frames(path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress") -> Written:
-    """A row per frame."""
-    from uniwhisper.embedding.parquet import metadata_of, write_frames
-
-    files, seconds = 0, 0.0
-
-    def counted() -> "Iterator[FrameBlock]":
-        nonlocal files, seconds
-        for block in embedder.frame_blocks(inputs, progress=progress):
-            files += block.first_frame == 0
-            seconds += block.seconds
-            yield block
-
-    rows = write_frames(path, counted(), embedder.width, metadata_of(embedder))
-    return Written(files, rows, seconds)
-
-
-def _write_segments(
-    path: Path, embedder: "Embedder", inputs: "Inputs", progress: "Progress", every_seconds: float
+def _write_rows(
+    path: Path,
+    embedder: "Embedder",
+    inputs: "Inputs",
+    progress: "Progress",
+    *,
+    frames: bool,
+    every_seconds: float | None,
 ) -> Written:
-    """A row per segment."""
-    from uniwhisper.embedding.parquet import metadata_of, write_segments
+    """A row per clip, frame or segment."""
+    from uniwhisper.embedding.parquet import metadata_of, write_frames, write_segments, write_vectors
 
-    files, seconds = 0, 0.0
-
-    def counted() -> "Iterator[SegmentBlock]":
-        nonlocal files, seconds
-        for block in embedder.segment_blocks(inputs, every_seconds=every_seconds, progress=progress):
-            files += block.start_seconds[0] == 0
-            seconds += float(block.seconds.sum())
-            yield block
-
-    rows = write_segments(path, counted(), embedder.width, metadata_of(embedder), every_seconds=every_seconds)
-    return Written(int(files), rows, seconds)
+    tally, rest = _Tally(), (embedder.width, metadata_of(embedder))
+    if every_seconds is not None:
+        pieces = embedder.segment_blocks(inputs, every_seconds=every_seconds, progress=progress)
+        counted = tally.of(pieces, lambda block: (block.start_seconds[0] == 0, block.seconds.sum()))
+        rows = write_segments(path, counted, *rest, every_seconds=every_seconds)
+    elif frames:
+        parts = embedder.frame_blocks(inputs, progress=progress)
+        rows = write_frames(path, tally.of(parts, lambda block: (block.first_frame == 0, block.seconds)), *rest)
+    else:
+        clips = embedder.clip_blocks(inputs, progress=progress)
+        rows = write_vectors(path, tally.of(clips, lambda block: (len(block.names), block.seconds.sum())), *rest)
+    return Written(tally.files, rows, tally.seconds)
 
 
 def _print_summary(

@@ -38,11 +38,8 @@ def write_vectors(
     Returns:
         Rows written.
     """
-    import pyarrow as pa
-
-    schema = _schema([("path", pa.string()), ("seconds", pa.float64()), ("vector", _vector(width))], metadata)
-    rows = ([_strings(block.names), _numbers(block.seconds), _vectors(block.vectors)] for block in blocks)
-    return _write(path, rows, schema, _row_group_rows(width))
+    rows = ((block.names, [block.seconds], block.vectors) for block in blocks)
+    return _write(path, rows, ["seconds"], width, metadata)
 
 
 def write_frames(path: Path, blocks: Iterable[FrameBlock], width: int, metadata: Mapping[str, str]) -> int:
@@ -59,13 +56,11 @@ def write_frames(path: Path, blocks: Iterable[FrameBlock], width: int, metadata:
     Returns:
         Rows written.
     """
-    import pyarrow as pa
-
-    schema = _schema(
-        [("path", pa.string()), ("time_seconds", pa.float64()), ("vector", _vector(width))],
-        {**metadata, "hop_seconds": str(HOP_SECONDS)},
+    rows = (
+        ([block.name] * len(block.vectors), [frame_times(block.first_frame, len(block.vectors))], block.vectors)
+        for block in blocks
     )
-    return _write(path, map(_frame_rows, blocks), schema, _row_group_rows(width))
+    return _write(path, rows, ["time_seconds"], width, {**metadata, "hop_seconds": str(HOP_SECONDS)})
 
 
 def write_segments(
@@ -84,38 +79,40 @@ def write_segments(
     Returns:
         Rows written.
     """
-    import pyarrow as pa
-
-    numbers = [("start_seconds", pa.float64()), ("seconds", pa.float64())]
-    schema = _schema(
-        [("path", pa.string()), *numbers, ("vector", _vector(width))],
-        {**metadata, "every_seconds": f"{every_seconds:.10g}"},
+    rows = (
+        ([block.name] * len(block.vectors), [block.start_seconds, block.seconds], block.vectors) for block in blocks
     )
-    return _write(path, map(_segment_rows, blocks), schema, _row_group_rows(width))
+    told = {**metadata, "every_seconds": f"{every_seconds:.10g}"}
+    return _write(path, rows, ["start_seconds", "seconds"], width, told)
 
 
-def _segment_rows(block: SegmentBlock) -> list["pa.Array"]:
-    names = _strings([block.name] * len(block.seconds))
-    return [names, _numbers(block.start_seconds), _numbers(block.seconds), _vectors(block.vectors)]
+def _write(
+    path: Path,
+    blocks: Iterable[tuple[list[str], list[np.ndarray], np.ndarray]],
+    numbers: list[str],
+    width: int,
+    metadata: Mapping[str, str],
+) -> int:
+    """Write one block of rows after the other in row groups of equal size; the number of rows.
 
-
-def _frame_rows(block: FrameBlock) -> list["pa.Array"]:
-    times = frame_times(block.first_frame, len(block.vectors))
-    return [_strings([block.name] * len(times)), _numbers(times), _vectors(block.vectors)]
-
-
-def _write(path: Path, blocks: Iterable[list["pa.Array"]], schema: "pa.Schema", group_rows: int) -> int:
-    """Write the columns of one block after the other in row groups of equal size; the number of rows."""
+    Args:
+        blocks: of n rows their paths, a (n,) float64 for each of `numbers`, and vectors (n, D) float32.
+        numbers: names of the columns between path and vector.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows, waiting_rows = 0, 0
+    fields = [("path", pa.string()), *((name, pa.float64()) for name in numbers), ("vector", _vector(width))]
+    schema = pa.schema(fields, metadata={METADATA_PREFIX + key: value for key, value in metadata.items()})
+    rows, waiting_rows, group_rows = 0, 0, _row_group_rows(width)
     with pq.ParquetWriter(path, schema, use_dictionary=["path"]) as writer:
         waiting: list[pa.Table] = []
-        for columns in blocks:
-            rows += len(columns[0])
-            waiting_rows += len(columns[0])
+        for names, values, vectors_nD in blocks:
+            rows += len(names)
+            waiting_rows += len(names)
+            columns = [_strings(names), *map(_numbers, values), _vectors(vectors_nD)]
             waiting.append(pa.Table.from_arrays(columns, schema=schema))
+            del columns, values, vectors_nD  # the table has them, until its row group is written
             if waiting_rows >= group_rows:  # joined once a group: blocks may be of one row
                 joined = pa.concat_tables(waiting)
                 whole = waiting_rows - waiting_rows % group_rows
@@ -125,12 +122,6 @@ def _write(path: Path, blocks: Iterable[list["pa.Array"]], schema: "pa.Schema", 
         if waiting_rows:
             writer.write_table(pa.concat_tables(waiting))
     return rows
-
-
-def _schema(fields: list[tuple[str, "pa.DataType"]], metadata: Mapping[str, str]) -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(fields, metadata={METADATA_PREFIX + key: value for key, value in metadata.items()})
 
 
 def _vector(width: int) -> "pa.DataType":
